@@ -1,0 +1,84 @@
+"""Crystals → one batch: their graphs side by side in flat tensors, gathered without a loop over crystals."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+
+import numpy as np
+import torch
+
+from cgcnn.store import COLUMNS, LENGTHS, GraphTable
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """B crystals with N atoms, E edges and S site species (S = N without disorder).
+
+    numbers (S,) atomic numbers; occupancies (S,); site (S,) the atom of each species. crystal (N,) the crystal of
+    each atom; num_atoms (B,). centres, neighbours (E,) the atoms i and j of each edge, sorted by i; distances
+    (E,) Å. rows (B,) the crystals' rows in the data set; targets (B, T) in their units, NaN where missing.
+    """
+
+    numbers: torch.Tensor
+    occupancies: torch.Tensor
+    site: torch.Tensor
+    crystal: torch.Tensor
+    num_atoms: torch.Tensor
+    centres: torch.Tensor
+    neighbours: torch.Tensor
+    distances: torch.Tensor
+    rows: torch.Tensor
+    targets: torch.Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.num_atoms)
+
+    def to(self, device: torch.device | str) -> Batch:
+        moved = {f.name: getattr(self, f.name) for f in fields(self)}
+        return replace(
+            self, **{k: v.to(device, non_blocking=True) for k, v in moved.items() if v is not None}
+        )
+
+
+class Collator:
+    """Rows of a graph table → Batch, by index arithmetic alone."""
+
+    def __init__(self, table: GraphTable, targets: np.ndarray | torch.Tensor | None = None) -> None:
+        """targets (B, T) of all crystals of the table, or None."""
+        self.columns = {name: torch.from_numpy(np.asarray(table.columns[name])) for name in COLUMNS}
+        self.start = {
+            name: torch.from_numpy(np.asarray(table.start[name], dtype=np.int64)) for name in LENGTHS
+        }
+        self.length = {
+            name: torch.from_numpy(np.asarray(table.length[name], dtype=np.int64)) for name in LENGTHS
+        }
+        self.targets = None if targets is None else torch.as_tensor(targets, dtype=torch.float32)
+
+    def __len__(self) -> int:
+        return len(self.start["atoms"])
+
+    def __getitem__(self, rows: torch.Tensor) -> Batch:
+        """The batch of these crystals, rows (B,) int64, in this order."""
+        length = {name: self.length[name][rows] for name in LENGTHS}
+        taken = {name: _ranges(self.start[name][rows], length[name]) for name in LENGTHS}
+        column = {name: self.columns[name][taken[of]] for name, (_, of) in COLUMNS.items()}
+        first_atom = length["atoms"].cumsum(0) - length["atoms"]
+        atoms = torch.arange(int(length["atoms"].sum()))
+        return Batch(
+            numbers=column["numbers"].long(),
+            occupancies=column["occupancies"],
+            site=column["site"] + first_atom.repeat_interleave(length["species"]),
+            crystal=torch.arange(len(rows)).repeat_interleave(length["atoms"]),
+            num_atoms=length["atoms"],
+            centres=atoms.repeat_interleave(column["degree"]),
+            neighbours=column["neighbours"] + first_atom.repeat_interleave(length["edges"]),
+            distances=column["distances"],
+            rows=rows,
+            targets=None if self.targets is None else self.targets[rows],
+        )
+
+
+def _ranges(start: torch.Tensor, length: torch.Tensor) -> torch.Tensor:
+    """start, length (B,) → the positions start … start + length − 1 of each, one after another (Σ length,)."""
+    skipped = length.cumsum(0) - length
+    return torch.arange(int(length.sum())) + (start - skipped).repeat_interleave(length)

@@ -1,0 +1,187 @@
+"""Models as files: saved whole or not at all, loaded without executing anything, original CGCNN weights too."""
+
+from __future__ import annotations
+
+import math
+import pickle
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from cgcnn.features import element_table
+from cgcnn.files import replacing
+from cgcnn.graph import GraphSettings
+from cgcnn.labels import DataError
+from cgcnn.model import build_model
+from cgcnn.prediction import GapRule
+from cgcnn.tasks import CLASSIFICATION, Normalizer, Task, TaskSet
+
+FORMAT = "cgcnn"
+VERSION = 1
+
+
+@dataclass
+class TrainedModel:
+    """All that predicts: networks (several make an ensemble), tasks, scales, metal rule, graph settings."""
+
+    name: str
+    config: dict
+    tasks: TaskSet
+    elements: Tensor
+    normalizers: dict[str, Normalizer]
+    graph: GraphSettings
+    rule: GapRule | None = None
+    unnamed: bool = False  # one target without a name: tables have the columns target and prediction
+    args: dict = field(default_factory=dict)
+    networks: list[nn.Module] = field(default_factory=list)
+
+    def build(self) -> nn.Module:
+        """A new network of this kind, with weights drawn at random."""
+        return build_model(self.name, self.config, self.tasks, self.elements)
+
+    def with_states(self, states: list[Mapping[str, Tensor]]) -> TrainedModel:
+        """The same with a network a state, in evaluation mode."""
+        self.networks = []
+        for state in states:
+            network = self.build()
+            network.load_state_dict(state)
+            self.networks.append(network.eval())
+        return self
+
+    def to_dict(self) -> dict:
+        """Plain types and tensors; `state_dict` is the first network, `members` all of them if several."""
+        states = [network.state_dict() for network in self.networks]
+        return {
+            "format": FORMAT,
+            "version": VERSION,
+            "model": self.name,
+            "config": self.config,
+            "tasks": self.tasks.to_list(),
+            "elements": self.elements,
+            "normalizers": {name: n.state_dict() for name, n in self.normalizers.items()},
+            "graph": asdict(self.graph),
+            "rule": self.rule and self.rule.to_dict(),
+            "unnamed": self.unnamed,
+            "args": self.args,
+            "state_dict": states[0] if states else {},
+            "members": states if len(states) > 1 else [],
+        }
+
+    @classmethod
+    def from_dict(cls, saved: Mapping) -> TrainedModel:
+        model = cls(
+            name=saved["model"],
+            config=dict(saved["config"]),
+            tasks=TaskSet.from_list(saved["tasks"]),
+            elements=saved["elements"],
+            normalizers={name: Normalizer.from_state(s) for name, s in saved["normalizers"].items()},
+            graph=GraphSettings(**saved["graph"]),
+            rule=GapRule(**saved["rule"]) if saved["rule"] else None,
+            unnamed=saved["unnamed"],
+            args=dict(saved["args"]),
+        )
+        return model.with_states(saved["members"] or [saved["state_dict"]])
+
+
+def save(path: Path, content: Mapping) -> None:
+    """Write plain types and tensors; what stood at `path` stays until the new file is on disk."""
+    with replacing(path) as temporary:
+        torch.save(dict(content), temporary)
+
+
+def read(path: Path) -> dict:
+    """The content of a checkpoint file. Raises DataError where it is none; executes no pickled code."""
+    path = Path(path)
+    try:
+        with torch.serialization.safe_globals(_numpy_scalars()):
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file") from None
+    except OSError as error:
+        raise DataError(f"{path}: {error.strerror or 'cannot be read'}") from None
+    except pickle.UnpicklingError as error:
+        if "Unsupported global" in str(error) or "Unsupported class" in str(error):
+            raise DataError(f"{path}: holds pickled code, which is not executed; not a checkpoint") from None
+        raise DataError(f"{path}: not a checkpoint") from None
+    except Exception:  # torch's readers raise many kinds for files that are something else, or cut short
+        raise DataError(f"{path}: not a checkpoint, or not a whole one") from None
+    if not isinstance(content, dict) or "state_dict" not in content:
+        raise DataError(f"{path}: not a checkpoint (no state_dict)")
+    return content
+
+
+def load(path: Path) -> TrainedModel:
+    """The model in one of our files, or in an original CGCNN `.pth.tar`. Raises DataError where it is neither."""
+    content = read(path)
+    try:
+        if content.get("format") == FORMAT:
+            return TrainedModel.from_dict(content)
+        return _from_original(content)
+    except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise DataError(f"{path}: a checkpoint, but of no model that is known here ({reason})") from None
+
+
+def _from_original(content: Mapping) -> TrainedModel:
+    """Weights of the original single-task code: its graphs (padded), its readout, its normaliser."""
+    state = dict(content["state_dict"])
+    args = content.get("args") or {}
+    args = dict(args if isinstance(args, Mapping) else vars(args))
+    embedding, hidden = state["embedding.weight"], state["conv_to_fc.weight"]
+    nbr_fea_len = state["convs.0.fc_full.weight"].shape[1] - 2 * embedding.shape[0]
+    is_classification = state["fc_out.weight"].shape[0] > 1
+    step = 0.2
+    radius = round((nbr_fea_len - 1) * step, 6)  # centres from 0 to the radius, both included
+    config = {
+        "atom_fea_len": embedding.shape[0],
+        "h_fea_len": hidden.shape[0],
+        "n_conv": sum(key.endswith("fc_full.weight") for key in state),
+        "n_h": 1 + sum(key.startswith("fcs.") and key.endswith("weight") for key in state),
+        "pooling": "mean",
+        "readout": "classic",
+        "dropout": 0.5 if is_classification else 0.0,
+        "radius": radius,
+        "step": step,
+    }
+    if is_classification:
+        task = Task("target", CLASSIFICATION, classes=tuple(map(str, range(state["fc_out.weight"].shape[0]))))
+    else:
+        task = Task("target")
+    elements = element_table()
+    if elements.shape[1] != embedding.shape[1]:
+        width = embedding.shape[1]
+        raise ValueError(f"its element vectors have {width} numbers; put its atom_init.json beside the CIFs")
+    renamed = {
+        key.replace("fc_out.", "heads.0.") if key.startswith("fc_out.") else f"body.{key}": value
+        for key, value in state.items()
+    }
+    model = TrainedModel(
+        name="cgcnn",
+        config=config,
+        tasks=TaskSet((task,)),
+        elements=elements,
+        normalizers={} if is_classification else {"target": Normalizer.from_state(content["normalizer"])},
+        graph=GraphSettings(radius=radius, neighbours="classic", padded=True),
+        unnamed=True,
+        args={key: value for key, value in args.items() if isinstance(value, int | float | str | bool)},
+    )
+    if any(not math.isfinite(n.mean) or not math.isfinite(n.std) for n in model.normalizers.values()):
+        raise ValueError("its normaliser is not finite")
+    return model.with_states([renamed])
+
+
+def _numpy_scalars() -> list:
+    """What a pickled numpy number needs, under the names of old and new numpy: data types, no code."""
+    from numpy._core.multiarray import scalar
+
+    kinds = [type(np.dtype(kind)) for kind in (np.float64, np.float32, np.int64, np.int32, np.bool_)]
+    return [
+        (scalar, "numpy.core.multiarray.scalar"),
+        (scalar, "numpy._core.multiarray.scalar"),
+        np.dtype,
+        *kinds,
+    ]

@@ -1,0 +1,78 @@
+"""Elements and distances → numbers: the element table of CGCNN, and distances in Gaussians."""
+
+from __future__ import annotations
+
+import csv
+import json
+from functools import cache
+from importlib import resources
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from cgcnn.labels import DataError
+
+MAX_NUMBER = 118
+# Columns of elements.csv and how many bins each has: together the 92 numbers of the CGCNN element table
+# (Xie and Grossman, Phys. Rev. Lett. 120, 145301 (2018), Table I of the supplement).
+BINS = {
+    "group": 19,
+    "period": 7,
+    "electronegativity": 10,
+    "covalent_radius": 10,
+    "valence_electrons": 12,
+    "first_ionisation": 10,
+    "electron_affinity": 10,
+    "block": 4,
+    "atomic_volume": 10,
+}
+
+
+@cache
+def element_table() -> torch.Tensor:
+    """The packaged element vectors (119, 92), a row an atomic number; rows of NaN for elements without one."""
+    table = np.full((MAX_NUMBER + 1, sum(BINS.values())), np.nan, dtype=np.float32)
+    text = resources.files("cgcnn").joinpath("elements.csv").read_text(encoding="utf-8")
+    for row in csv.DictReader(text.splitlines()):
+        vector = [
+            np.eye(size)[int(row[name])] if row[name] else np.zeros(size) for name, size in BINS.items()
+        ]
+        table[int(row["number"])] = np.concatenate(vector)
+    return torch.from_numpy(table)
+
+
+def read_element_table(path: Path) -> torch.Tensor:
+    """Element vectors (119, F) from an `atom_init.json` (atomic number → vector); NaN rows for those it lacks.
+
+    Raises DataError for a file that is no such table.
+    """
+    try:
+        vectors = {
+            int(number): vector for number, vector in json.loads(path.read_text(encoding="utf-8")).items()
+        }
+        width = len(next(iter(vectors.values())))
+        table = np.full((MAX_NUMBER + 1, width), np.nan, dtype=np.float32)
+        for number, vector in vectors.items():
+            table[number] = vector
+    except (OSError, ValueError, TypeError, AttributeError, IndexError, StopIteration) as error:
+        raise DataError(f"{path}: not a table of element vectors ({error})") from None
+    return torch.from_numpy(table)
+
+
+class GaussianExpansion(torch.nn.Module):
+    """Distances (E,) Å → (E, K) Gaussians exp(−(d − μ)²/step²), μ from dmin to radius in steps."""
+
+    def __init__(self, *, dmin: float = 0.0, radius: float = 8.0, step: float = 0.2) -> None:
+        super().__init__()
+        centres = torch.from_numpy(np.arange(dmin, radius + step, step, dtype=np.float64)).float()
+        self.register_buffer("centres", centres, persistent=False)
+        self.step = step
+
+    @property
+    def num_features(self) -> int:
+        return len(self.centres)
+
+    def forward(self, distances: torch.Tensor) -> torch.Tensor:
+        scaled = (distances[:, None] - self.centres) / self.step
+        return scaled.square_().neg_().exp_()

@@ -1,0 +1,174 @@
+"""The label tables of a data folder: id_prop.csv, all.csv, ax.csv → numbers, with the row of every fault."""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+MISSING = ("", "nan", "na", "n/a", "none", "null", "-")
+AUXILIARY_NAMES = ("electronegativity_variance", "formation_energy", "first_ionization_energy_avg")
+MAX_REPORTED = 10
+
+
+class DataError(ValueError):
+    """What is wrong with the user's data or flags, in lines that name file and row."""
+
+
+@dataclass(frozen=True, eq=False)
+class LabelTable:
+    """ids (n), names of the columns, values (n, columns) with NaN where a label is blank; its file and header."""
+
+    path: Path
+    ids: list[str]
+    names: list[str]
+    values: np.ndarray
+    has_header: bool
+
+
+def read_labels(path: Path, *, names: Sequence[str] | None = None) -> LabelTable:
+    """Read a label table: an id and one or more numbers a row, with or without a header.
+
+    names: those of the columns of a table without header (default: `target`, or `target_1` …). Raises DataError
+    for a file that is missing, empty or ragged, an id that is blank or stands twice, a label that is no number.
+    """
+    rows = _read_rows(path)
+    first_line, first = rows[0]
+    has_header = len(first) > 1 and not any(_is_label(cell) for cell in first[1:])
+    body = rows[1:] if has_header else rows
+    if not body:
+        raise DataError(f"{path}: no rows below the header")
+    width = len(first)
+    if width < 2:
+        raise DataError(f"{path}, row {first_line}: an id and at least one label expected, found {first}")
+    columns = first[1:] if has_header else list(names or _default_names(width - 1))
+    if len(columns) != width - 1:
+        raise DataError(f"{path}: {width - 1} label columns, but {len(columns)} names")
+    if has_header and (len(set(columns)) < len(columns) or "" in columns):
+        raise DataError(f"{path}, row {first_line}: a column name is blank or stands twice")
+    faults, ids, values = [], [], []
+    seen: dict[str, int] = {}
+    for line, cells in body:
+        if len(cells) != width:
+            faults.append(f"{path}, row {line}: {len(cells)} columns, {width} expected")
+            continue
+        crystal_id = cells[0]
+        if not crystal_id:
+            faults.append(f"{path}, row {line}: no id")
+        elif crystal_id in seen:
+            faults.append(f"{path}, row {line}: id {crystal_id!r} stands in row {seen[crystal_id]} already")
+        seen.setdefault(crystal_id, line)
+        numbers = []
+        for column, cell in zip(columns, cells[1:], strict=True):
+            number = _number(cell)
+            if number is None:
+                faults.append(f"{path}, row {line}: {column} {cell!r} is not a finite number")
+            numbers.append(number)
+        ids.append(crystal_id)
+        values.append(numbers)
+    raise_all(faults)
+    return LabelTable(
+        path, ids, columns, np.array(values, dtype=np.float64).reshape(len(ids), width - 1), has_header
+    )
+
+
+def read_categories(path: Path, ids: Sequence[str]) -> tuple[np.ndarray, str | None]:
+    """The category of each id from all.csv, second column: 0 metal, 1 semiconductor, NaN unknown.
+
+    Returns the categories (n,) and a warning that says how many are missing. Raises DataError where the file
+    is missing or empty.
+    """
+    found = {cells[0]: cells[1] for _, cells in _read_rows(path) if len(cells) > 1}
+    numbers = [_number(found.get(i, "")) for i in ids]
+    category = np.array([x if x in (0.0, 1.0) else math.nan for x in numbers])
+    unknown = int(np.isnan(category).sum())
+    if unknown == len(ids):
+        raise DataError(f"{path}: no category 0 or 1 for any crystal of id_prop.csv")
+    warning = (
+        f"{path}: {unknown} of {len(ids)} crystals have no category 0 or 1; they are masked"
+        if unknown
+        else None
+    )
+    return category, warning
+
+
+def read_auxiliary(path: Path, ids: Sequence[str]) -> np.ndarray:
+    """The three auxiliary labels of each id from ax.csv (n, 3), by name or else columns 3–5 from 0; NaN missing.
+
+    Raises DataError for a table that has fewer columns, and for a label that is no number.
+    """
+    rows = _read_rows(path)
+    header = rows[0][1]
+    if set(AUXILIARY_NAMES) <= set(header):
+        columns = [header.index(name) for name in AUXILIARY_NAMES]
+    else:
+        columns = [3, 4, 5]
+    found, faults = {}, []
+    for line, cells in rows[1:]:
+        if len(cells) <= max(columns):
+            faults.append(f"{path}, row {line}: {len(cells)} columns, at least {max(columns) + 1} expected")
+            continue
+        numbers = [_number(cells[c]) for c in columns]
+        if None in numbers:
+            faults.append(
+                f"{path}, row {line}: {cells[columns[numbers.index(None)]]!r} is not a finite number"
+            )
+        found[cells[0]] = numbers
+    raise_all(faults)
+    return np.array([found.get(i, [math.nan] * 3) for i in ids], dtype=np.float64)
+
+
+def raise_all(faults: Sequence[str]) -> None:
+    """Raise DataError with the first faults, a line each, and how many more there are; nothing if none."""
+    if faults:
+        more = [f"… and {len(faults) - MAX_REPORTED} more"] if len(faults) > MAX_REPORTED else []
+        raise DataError("\n".join([*faults[:MAX_REPORTED], *more]))
+
+
+def _read_rows(path: Path) -> list[tuple[int, list[str]]]:
+    """(line number, stripped cells) of every row that is not blank."""
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file") from None
+    except OSError as error:
+        raise DataError(f"{path}: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: not a text file in UTF-8 (byte {error.start})") from None
+    try:
+        reader = csv.reader(text.splitlines())
+        rows = [(reader.line_num, [cell.strip() for cell in cells]) for cells in reader]
+    except csv.Error as error:
+        raise DataError(f"{path}, row {reader.line_num}: {error}") from None
+    rows = [(line, cells) for line, cells in rows if any(cells)]
+    if not rows:
+        raise DataError(f"{path}: empty")
+    return rows
+
+
+def _default_names(count: int) -> list[str]:
+    return ["target"] if count == 1 else [f"target_{k}" for k in range(1, count + 1)]
+
+
+def _is_label(cell: str) -> bool:
+    """Whether a cell of the first row can be a label, so that the row is no header."""
+    try:
+        float(cell)
+    except ValueError:
+        return cell == ""
+    return True
+
+
+def _number(cell: str) -> float | None:
+    """The number in a cell, NaN for a blank one, None for what is neither."""
+    if cell.lower() in MISSING:
+        return math.nan
+    try:
+        number = float(cell)
+    except ValueError:
+        return None
+    return number if math.isfinite(number) else None

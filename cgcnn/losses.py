@@ -1,0 +1,128 @@
+"""What training minimises: a masked mean a task, weighted; the conditional band-gap loss; adaptive weights."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from cgcnn.tasks import CATEGORY, Normalizer, TaskSet
+
+# prediction, label (n,) on the learned scale → loss of each sample (n,)
+REGRESSION_LOSSES = {
+    "mse": lambda y, t: (y - t).square(),
+    "l1": lambda y, t: (y - t).abs(),
+    "huber": lambda y, t: functional.huber_loss(y, t, reduction="none"),
+}
+
+
+def masked_mean(losses: Tensor, known: Tensor) -> Tensor:
+    """Mean of losses (B,) over the labelled samples, known (B,) bool; 0 where there is none."""
+    return torch.where(known, losses, 0.0).sum() / known.sum().clamp(min=1)
+
+
+def conditional_weights(category_logits: Tensor, metal: float, semiconductor: float) -> Tensor:
+    """Weight of each sample's band-gap loss (B,) from its category logits (B, 2), detached.
+
+    w = (λ_metal·p_metal + λ_semi·p_semi) / ((λ_metal + λ_semi)/2): only their ratio acts.
+    """
+    probability = category_logits.detach().softmax(dim=1)
+    weights = metal * probability[:, 0] + semiconductor * probability[:, 1]
+    return weights / ((metal + semiconductor) / 2)
+
+
+@dataclass
+class MultiTaskLoss:
+    """L = Σ_t w_t·L_t over tasks whose weight is not 0, each L_t a mean over the labelled samples of the batch.
+
+    weights: task → w_t. metal_weight, semiconductor_weight: given, they weigh the samples of the band gap's
+    loss by the category head (conditional loss). class_weights: task → (C,) weights in its cross-entropy.
+    """
+
+    tasks: TaskSet
+    normalizers: Mapping[str, Normalizer]
+    weights: dict[str, float]
+    loss: str = "mse"
+    metal_weight: float | None = None
+    semiconductor_weight: float | None = None
+    class_weights: Mapping[str, Tensor] | None = None
+
+    def __call__(self, outputs: Mapping[str, Tensor], targets: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """outputs of the network, targets (B, T) in their units → L, and the unweighted loss of every task."""
+        parts = {}
+        for column, task in enumerate(self.tasks):
+            label, output = targets[:, column], outputs[task.name]
+            known = ~torch.isnan(label)
+            if task.is_regression:
+                label = torch.where(known, self.normalizers[task.name].norm(label), 0.0)
+                losses = REGRESSION_LOSSES[self.loss](output, label)
+                if self.is_conditional and task == self.tasks.gap:
+                    logits = outputs[self.tasks.category.name]
+                    losses = losses * conditional_weights(
+                        logits, self.metal_weight, self.semiconductor_weight
+                    )
+                parts[task.name] = masked_mean(losses, known)
+            else:
+                parts[task.name] = self._cross_entropy(task.name, output, label, known)
+        weighted = [self.weights[name] * part for name, part in parts.items() if self.weights[name] != 0]
+        return torch.stack(weighted).sum(), {name: part.detach() for name, part in parts.items()}
+
+    @property
+    def is_conditional(self) -> bool:
+        return self.metal_weight is not None and self.tasks.category is not None
+
+    def _cross_entropy(self, name: str, logits: Tensor, label: Tensor, known: Tensor) -> Tensor:
+        classes = torch.where(known, label, 0.0).long()
+        losses = functional.cross_entropy(logits, classes, reduction="none")
+        if self.class_weights and name in self.class_weights:
+            weight = torch.where(known, self.class_weights[name].to(losses)[classes], 0.0)
+            return (weight * losses).sum() / weight.sum().clamp(min=1e-12)
+        return masked_mean(losses, known)
+
+
+def balanced_class_weights(labels: Tensor, num_classes: int) -> Tensor:
+    """Weight of each class (C,), inverse to its share of the labels (n,), with a mean of 1 over the samples."""
+    counts = torch.bincount(labels[~torch.isnan(labels)].long(), minlength=num_classes).float()
+    present = counts > 0
+    weights = torch.where(present, counts.sum() / counts.clamp(min=1), 0.0)
+    return weights / present.sum().clamp(min=1)
+
+
+@dataclass
+class AdaptiveWeights:
+    """Weights of the targets that follow their training losses, once an epoch.
+
+    h_k ← 0.9 h_k + 0.1 l_k (first epoch h = l); then w_k ← (1−u)·w_k + u·(1/h_k)/Σ_m(1/h_m), and the weights are
+    scaled to a sum of 1. That is the published rule for two tasks, w_1 ← (1−u)·w_1 + u·h_2/(h_1+h_2), for any
+    number of them.
+    """
+
+    update: float
+    history: dict[str, float] | None = None
+
+    def step(self, weights: dict[str, float], losses: Mapping[str, float]) -> dict[str, float]:
+        """New weights of the tasks in `losses` (unweighted, of this epoch); other weights stay."""
+        if self.history is None:
+            self.history = dict(losses)
+        else:
+            self.history = {name: 0.9 * self.history[name] + 0.1 * loss for name, loss in losses.items()}
+        inverse = {name: 1.0 / max(h, 1e-12) for name, h in self.history.items()}
+        total = sum(inverse.values())
+        moved = {
+            name: (1 - self.update) * weights[name] + self.update * inverse[name] / total for name in losses
+        }
+        scale = 1.0 / sum(moved.values())
+        return {**weights, **{name: weight * scale for name, weight in moved.items()}}
+
+
+def task_weights(tasks: TaskSet, given: Mapping[str, float]) -> dict[str, float]:
+    """The weight of every task: its own, replaced by what the user gives by name."""
+    return {task.name: float(given.get(task.name, task.weight)) for task in tasks}
+
+
+def has_trained_category(tasks: TaskSet, weights: Mapping[str, float]) -> bool:
+    """Whether the category head learns, so that the decision rule may use it."""
+    return any(task.role == CATEGORY and weights[task.name] > 0 for task in tasks)

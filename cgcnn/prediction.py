@@ -1,0 +1,103 @@
+"""Network outputs → numbers a person reads: units, probabilities, the metal rule for the band gap."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from cgcnn.batch import Collator
+from cgcnn.tasks import CLASSIFICATION, Normalizer, TaskSet
+
+
+@dataclass(frozen=True)
+class GapRule:
+    """On test and prediction, in eV: p(metal) above the threshold → gap 0, otherwise at least the minimum."""
+
+    metal_threshold: float = 0.5
+    min_bandgap: float = 0.015
+
+    def __call__(self, gap: Tensor, p_metal: Tensor) -> Tensor:
+        """gap (n,) eV, p_metal (n,) → gap (n,) eV."""
+        return torch.where(p_metal > self.metal_threshold, 0.0, gap.clamp(min=self.min_bandgap))
+
+    def to_dict(self) -> dict:
+        return asdict(self)
+
+
+def loader(collator: Collator, batches: Iterable[Tensor], *, workers: int = 0) -> DataLoader:
+    """The batches of these rows, made in this process or ahead of time by `workers` others."""
+    # The generator is its own: drawing from torch's would make a run depend on how often it is resumed.
+    return DataLoader(
+        collator,
+        sampler=list(batches),
+        batch_size=None,
+        num_workers=workers,
+        collate_fn=_as_it_is,
+        generator=torch.Generator(),
+    )
+
+
+def _as_it_is(batch):
+    return batch
+
+
+@torch.no_grad()
+def raw_outputs(
+    model: nn.Module, collator: Collator, rows: Tensor, *, batch_size: int, device: torch.device | str = "cpu"
+) -> dict[str, Tensor]:
+    """Outputs of one network in evaluation mode for these crystals, rows (n,): task → (n,) or (n, C)."""
+    training = model.training
+    model.eval()
+    outputs = [model(collator[part].to(device)) for part in rows.split(batch_size)]
+    model.train(training)
+    return {name: torch.cat([out[name] for out in outputs]).cpu() for name in outputs[0]}
+
+
+def in_units(
+    outputs: Mapping[str, Tensor], tasks: TaskSet, normalizers: Mapping[str, Normalizer]
+) -> dict[str, Tensor]:
+    """Regressions de-normalised to their units (n,), logits to probabilities (n, C); float64."""
+    return {
+        task.name: normalizers[task.name].denorm(outputs[task.name].double())
+        if task.is_regression
+        else outputs[task.name].double().softmax(dim=1)
+        for task in tasks
+    }
+
+
+def combine(
+    members: Sequence[dict[str, Tensor]], tasks: TaskSet, rule: GapRule | None
+) -> dict[str, np.ndarray]:
+    """The mean over the members of an ensemble, then the metal rule, if there is one."""
+    mean = {task.name: torch.stack([m[task.name] for m in members]).mean(0) for task in tasks}
+    if rule is not None and tasks.category is not None and tasks.gap is not None:
+        mean[tasks.gap.name] = rule(mean[tasks.gap.name], mean[tasks.category.name][:, 0])
+    return {name: values.numpy() for name, values in mean.items()}
+
+
+def predict_rows(
+    models: Sequence[nn.Module],
+    collator: Collator,
+    rows: Tensor,
+    tasks: TaskSet,
+    normalizers: Mapping[str, Normalizer],
+    *,
+    rule: GapRule | None = None,
+    batch_size: int = 256,
+    device: torch.device | str = "cpu",
+) -> dict[str, np.ndarray]:
+    """Predictions of an ensemble (of one, mostly) for rows (n,): task → (n,) in its unit or (n, C) probabilities."""
+    if not len(rows):
+        return {
+            task.name: np.zeros((0, task.num_outputs) if task.kind == CLASSIFICATION else 0) for task in tasks
+        }
+    members = [
+        in_units(raw_outputs(model, collator, rows, batch_size=batch_size, device=device), tasks, normalizers)
+        for model in models
+    ]
+    return combine(members, tasks, rule)

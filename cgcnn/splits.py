@@ -1,0 +1,200 @@
+"""Training, validation and test part: disjoint, seeded, written down."""
+
+from __future__ import annotations
+
+import csv
+import io
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from cgcnn.files import write_text
+from cgcnn.labels import DataError
+
+PARTS = ("train", "val", "test")
+
+
+@dataclass(frozen=True)
+class Split:
+    """Positions (0 … n−1) of the crystals in each part."""
+
+    train: list[int]
+    val: list[int]
+    test: list[int]
+
+    def __getitem__(self, part: str) -> list[int]:
+        return getattr(self, part)
+
+    def write(self, path: Path, ids: Sequence[str]) -> None:
+        """A table `cif_id,split` that --split-file reads again."""
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(["cif_id", "split"])
+        writer.writerows((ids[k], part) for part in PARTS for k in self[part])
+        write_text(path, text.getvalue())
+
+
+@dataclass(frozen=True)
+class SplitSettings:
+    """How crystals are divided; a size (crystals) takes the place of a ratio where it is given.
+
+    A ratio of training crystals of None means all that validation and test leave.
+    """
+
+    train_ratio: float | None = None
+    val_ratio: float = 0.1
+    test_ratio: float = 0.1
+    train_size: int | None = None
+    val_size: int | None = None
+    test_size: int | None = None
+    folds: int = 0
+    group_by_formula: bool = False
+
+    def sizes(self, count: int) -> tuple[int, int, int]:
+        """Crystals in each part, of `count`. Raises DataError where they do not fit, or a part is empty."""
+        for name in ("train_ratio", "val_ratio", "test_ratio"):
+            ratio = getattr(self, name)
+            if ratio is not None and not 0 <= ratio <= 1:
+                raise DataError(f"--{name.replace('_', '-')} {ratio:g} is not between 0 and 1")
+        val = _part_size(self.val_size, self.val_ratio, count)
+        test = _part_size(self.test_size, self.test_ratio, count)
+        wanted = self.train_size if self.train_ratio is None or self.train_size is not None else None
+        if wanted is None and self.train_ratio is not None:
+            wanted = _part_size(None, self.train_ratio, count)
+            if abs(self.train_ratio + self.val_ratio + self.test_ratio - 1) < 1e-9 and self.val_size is None:
+                wanted = count - val - test  # three ratios that make 1 leave no crystal out
+        train = count - val - test if wanted is None else wanted
+        if train + val + test > count:
+            raise DataError(
+                f"the split asks for {train} training + {val} validation + {test} test crystals, "
+                f"but there are {count}"
+            )
+        if train < 1 or val < 1:
+            raise DataError(
+                f"the split leaves {max(train, 0)} training and {val} validation crystals of {count}; "
+                "each part needs at least one"
+            )
+        return train, val, test
+
+
+def make_splits(
+    formulas: Sequence[str], settings: SplitSettings, *, num_splits: int = 1, seed: int = 123
+) -> list[Split]:
+    """Splits of n crystals by their reduced formulas (n): `folds` of them, or `num_splits` reshuffled ones.
+
+    With `group_by_formula` no formula is in two parts. Raises DataError where a part would be empty.
+    """
+    groups = _groups(formulas, by_formula=settings.group_by_formula)
+    if settings.folds:
+        return _folds(groups, settings, seed)
+    train, val, test = settings.sizes(len(formulas))
+    splits = []
+    for k in range(num_splits):
+        shuffled = groups[:]
+        random.Random(seed + k).shuffle(shuffled)
+        parts, _ = _deal(shuffled, {"test": test, "val": val, "train": train})
+        splits.append(_checked(Split(parts["train"], parts["val"], parts["test"]), needs_test=test > 0))
+    return splits
+
+
+def read_split(path: Path, ids: Sequence[str]) -> tuple[Split, list[str]]:
+    """A split from a table `cif_id,split`, and the ids (of `ids`) that it does not name, which are left out.
+
+    Raises DataError for a part other than train, val and test, an id twice, and parts that are empty.
+    """
+    try:
+        rows = list(csv.reader(path.read_text(encoding="utf-8-sig").splitlines()))
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: {getattr(error, 'strerror', None) or 'not a text file'}") from None
+    if not rows or [cell.strip() for cell in rows[0][:2]] != ["cif_id", "split"]:
+        raise DataError(f"{path}, row 1: the header cif_id,split is expected")
+    position = {crystal_id: k for k, crystal_id in enumerate(ids)}
+    parts: dict[str, list[int]] = {part: [] for part in PARTS}
+    named: set[str] = set()
+    for line, cells in enumerate(rows[1:], start=2):
+        if not cells:
+            continue
+        crystal_id, part = (cells[0].strip(), cells[1].strip()) if len(cells) > 1 else (cells[0], "")
+        if part not in parts:
+            raise DataError(f"{path}, row {line}: {part!r} is not train, val or test")
+        if crystal_id in named:
+            raise DataError(f"{path}, row {line}: id {crystal_id!r} stands twice")
+        named.add(crystal_id)
+        if crystal_id in position:
+            parts[part].append(position[crystal_id])
+    split = Split(parts["train"], parts["val"], parts["test"])
+    try:
+        _checked(split, needs_test=False)
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from None
+    return split, [crystal_id for crystal_id in ids if crystal_id not in named]
+
+
+def _folds(groups: list[list[int]], settings: SplitSettings, seed: int) -> list[Split]:
+    count = sum(map(len, groups))
+    if settings.folds < 2 or settings.folds > len(groups):
+        what = "formulas" if settings.group_by_formula else "crystals"
+        raise DataError(
+            f"--folds {settings.folds}: from 2 to the number of {what} ({len(groups)}) are possible"
+        )
+    shuffled = groups[:]
+    random.Random(seed).shuffle(shuffled)
+    folds: list[list[list[int]]] = [[] for _ in range(settings.folds)]
+    for group in shuffled:  # each to the smallest fold so far, so that large groups do not unbalance them
+        min(folds, key=lambda fold: sum(map(len, fold))).append(group)
+    splits = []
+    for k, fold in enumerate(folds):
+        rest = [group for other, groups_of in enumerate(folds) if other != k for group in groups_of]
+        random.Random(seed + 1 + k).shuffle(rest)
+        val = _part_size(settings.val_size, settings.val_ratio, count)
+        parts, left = _deal(rest, {"val": val})
+        train = [i for group in left for i in group]
+        splits.append(
+            _checked(Split(train, parts["val"], [i for group in fold for i in group]), needs_test=True)
+        )
+    return splits
+
+
+def _part_size(size: int | None, ratio: float, count: int) -> int:
+    if size is not None:
+        if size < 0:
+            raise DataError(f"a part of {size} crystals is not possible")
+        return size
+    return max(1, int(ratio * count)) if ratio > 0 else 0
+
+
+def _groups(formulas: Sequence[str], *, by_formula: bool) -> list[list[int]]:
+    if not by_formula:
+        return [[k] for k in range(len(formulas))]
+    groups: dict[str, list[int]] = {}
+    for k, formula in enumerate(formulas):
+        groups.setdefault(formula, []).append(k)
+    return list(groups.values())
+
+
+def _deal(groups: list[list[int]], sizes: dict[str, int]) -> tuple[dict[str, list[int]], list[list[int]]]:
+    """Whole groups to the parts until each has its size; what is over comes back."""
+    left = list(groups)
+    parts = {}
+    for part, size in sizes.items():
+        members: list[int] = []
+        skipped = []
+        for position, group in enumerate(left):
+            if len(members) >= size:
+                skipped += left[position:]
+                break
+            # a large group must not overfill a small part, unless the part would stay empty
+            if members and len(members) + len(group) > size + max(1, size // 10):
+                skipped.append(group)
+            else:
+                members += group
+        parts[part], left = members, skipped
+    return parts, left
+
+
+def _checked(split: Split, *, needs_test: bool) -> Split:
+    empty = [part for part in PARTS if not split[part] and (part != "test" or needs_test)]
+    if empty:
+        raise DataError(f"the {' and '.join(empty)} part of the split is empty")
+    return split

@@ -1,0 +1,327 @@
+"""Many crystal graphs in one place: built once, kept as memory-mapped columns, rebuilt only where a file changed.
+
+A store is a folder of append-only column files and a manifest, which says for every crystal where its part of
+the columns lies and which file it came from (size, modification time, content hash). What the manifest does not
+name does not count: a build that is killed leaves the columns longer than the manifest says, and the next one
+goes on from there.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from cgcnn.files import replacing
+from cgcnn.graph import CrystalGraph, GraphSettings, build_graph, build_graphs
+from cgcnn.structures import StructureError, read_crystal
+
+# column → (type, the length it follows)
+COLUMNS = {
+    "numbers": ("u1", "species"),
+    "occupancies": ("<f4", "species"),
+    "site": ("<i4", "species"),
+    "degree": ("<i4", "atoms"),
+    "neighbours": ("<i4", "edges"),
+    "distances": ("<f4", "edges"),
+}
+LENGTHS = ("species", "atoms", "edges")
+_RECORD = np.dtype(
+    [("size", "<i8"), ("mtime", "<i8"), ("seen", "<i8"), ("digest", "S16")]
+    + [(f"{name}_start", "<i8") for name in LENGTHS]
+    + [(name, "<i8") for name in LENGTHS]
+)
+FILES_A_TASK = 64
+SECONDS_ALONE = 1.5  # before worker processes are worth starting
+SECONDS_A_FLUSH = 10.0  # what a killed build loses at the most
+# ns; a file that was changed this shortly before it was read may have changed again within the clock's step
+_RACY = 2_000_000_000
+
+
+@dataclass(frozen=True, eq=False)
+class GraphTable:
+    """Graphs of B crystals in shared columns.
+
+    columns: name → array (see CrystalGraph). start, length: for each of "species", "atoms", "edges" (B,)
+    where a crystal's part begins and how long it is. formulas: (B,) reduced formulas.
+    """
+
+    columns: dict[str, np.ndarray]
+    start: dict[str, np.ndarray]
+    length: dict[str, np.ndarray]
+    formulas: list[str]
+
+    def __len__(self) -> int:
+        return len(self.formulas)
+
+    @classmethod
+    def from_graphs(cls, graphs: Sequence[CrystalGraph], formulas: Sequence[str]) -> GraphTable:
+        """The same graphs, in memory, without a store."""
+        columns = {
+            name: np.concatenate([getattr(g, name) for g in graphs]).astype(kind)
+            for name, (kind, _) in COLUMNS.items()
+        }
+        length = {name: np.array([_lengths(g)[name] for g in graphs]) for name in LENGTHS}
+        start = {name: np.cumsum(length[name]) - length[name] for name in LENGTHS}
+        return cls(columns, start, length, list(formulas))
+
+    def graph(self, row: int) -> CrystalGraph:
+        """Graph of one crystal, as it was built."""
+        part = {
+            name: slice(s := int(self.start[name][row]), s + int(self.length[name][row])) for name in LENGTHS
+        }
+        return CrystalGraph(**{name: self.columns[name][part[of]] for name, (_, of) in COLUMNS.items()})
+
+
+class GraphStore:
+    """The graphs of one data folder under one set of graph settings, on disk."""
+
+    def __init__(self, folder: Path, settings: GraphSettings) -> None:
+        """Open the store in `folder`, or an empty one; a damaged manifest counts as empty."""
+        self.folder = folder / f"graphs-{settings.key()}"
+        self.settings = settings
+        self.row_of: dict[str, int] = {}
+        self._records = np.zeros(0, dtype=_RECORD)
+        self._formulas: list[str] = []
+        self._committed = dict.fromkeys(LENGTHS, 0)
+        self._generation = 0
+        self._load()
+
+    def table(self, ids: Sequence[str]) -> GraphTable:
+        """The graphs of these crystals, memory-mapped. Raises KeyError for an id that is not in the store."""
+        rows = np.array([self.row_of[i] for i in ids], dtype=np.int64)
+        records = self._records[rows]
+        columns = {}
+        for name, (kind, of) in COLUMNS.items():
+            size = self._committed[of]
+            # "c": torch wants writable memory; nothing is ever written back
+            columns[name] = (
+                np.memmap(self._column_file(name), dtype=kind, mode="c", shape=(size,))
+                if size
+                else np.zeros(0, kind)
+            )
+        start = {name: records[f"{name}_start"] for name in LENGTHS}
+        length = {name: records[name] for name in LENGTHS}
+        return GraphTable(columns, start, length, [self._formulas[row] for row in rows])
+
+    def update(
+        self, files: Mapping[str, Path], *, jobs: int = -1, verify: bool = False, quiet: bool | None = None
+    ) -> tuple[dict[str, str], int]:
+        """Build what is missing or stale among `files` (id → file); a file that has not changed is not read.
+
+        jobs: worker processes, −1 = one a core. verify: compare content hashes even where size and time agree.
+        quiet: no progress bar (None: where the output is no terminal). Returns the reason for each crystal that
+        failed (id → one line), and how many graphs were built.
+        """
+        if not self._stale(files, verify=verify):
+            return {}, 0
+        from filelock import FileLock
+
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(self.folder / "lock"):
+            self._load()  # another run may have built them while this one waited
+            return self._build(files, self._stale(files, verify=verify), jobs, quiet)
+
+    def _stale(self, files: Mapping[str, Path], *, verify: bool) -> dict[str, bytes]:
+        """Files to be read: id → digest of the content that the store knows (empty: none)."""
+        stale = {}
+        for crystal_id, path in files.items():
+            row = self.row_of.get(crystal_id)
+            if row is None:
+                stale[crystal_id] = b""
+                continue
+            known = self._records[row]
+            try:
+                now = os.stat(path)
+                same = now.st_size == known["size"] and now.st_mtime_ns == known["mtime"]
+            except OSError:
+                same = False
+            if verify or not same or known["mtime"] > known["seen"] - _RACY:
+                stale[crystal_id] = known["digest"]
+        return stale
+
+    def _build(
+        self, files: Mapping[str, Path], stale: dict[str, bytes], jobs: int, quiet: bool | None
+    ) -> tuple[dict[str, str], int]:
+        from tqdm import tqdm
+
+        items = [(i, str(files[i]), digest) for i, digest in stale.items()]
+        tasks = [items[k : k + FILES_A_TASK] for k in range(0, len(items), FILES_A_TASK)]
+        failures: dict[str, str] = {}
+        pending: list[_Built] = []
+        built, flushed = 0, time.monotonic()
+        with tqdm(total=len(items), desc="Crystal graphs", unit="file", disable=quiet, leave=False) as bar:
+            try:
+                for result in _run(tasks, self.settings, jobs):
+                    for one in result:
+                        if one.error is not None:
+                            failures[one.crystal_id] = one.error
+                        else:
+                            pending.append(one)
+                            built += one.graph is not None
+                    bar.update(len(result))
+                    if time.monotonic() - flushed > SECONDS_A_FLUSH:
+                        self._commit(pending)
+                        pending, flushed = [], time.monotonic()
+            finally:
+                self._commit(pending)
+        return failures, built
+
+    def _commit(self, results: list[_Built]) -> None:
+        """Append the graphs to the columns, then name them in the manifest: in this order, each synced to disk."""
+        if not results:
+            return
+        graphs = [one.graph for one in results if one.graph is not None]
+        for name, (kind, of) in COLUMNS.items():
+            with open(self._column_file(name), "ab") as file:
+                file.truncate(self._committed[of] * np.dtype(kind).itemsize)
+                for graph in graphs:
+                    file.write(np.ascontiguousarray(getattr(graph, name), dtype=kind).tobytes())
+                file.flush()
+                os.fsync(file.fileno())
+        new = sum(one.crystal_id not in self.row_of for one in results)
+        records = np.concatenate([self._records, np.zeros(new, dtype=_RECORD)])
+        for one in results:
+            row = self.row_of.setdefault(one.crystal_id, len(self.row_of))
+            record = records[row]
+            record["size"], record["mtime"], record["seen"], record["digest"] = one.stamp
+            if one.graph is None:
+                continue
+            for name, value in _lengths(one.graph).items():
+                record[f"{name}_start"], record[name] = self._committed[name], value
+                self._committed[name] += value
+            self._formulas[row : row + 1] = [one.formula]
+        self._records = records
+        self._compact_if_wasteful()
+        self._save()
+
+    def _compact_if_wasteful(self) -> None:
+        """Rewrite the columns once more than half of them belongs to graphs that were replaced."""
+        if self._committed["edges"] <= 2 * self._records["edges"].sum():
+            return
+        table = self.table(list(self.row_of))
+        old = [self._column_file(name) for name in COLUMNS]
+        self._generation += 1
+        for name, (_, of) in COLUMNS.items():
+            with open(self._column_file(name), "wb") as file:
+                for start, length in zip(table.start[of], table.length[of], strict=True):
+                    file.write(table.columns[name][start : start + length].tobytes())
+                file.flush()
+                os.fsync(file.fileno())
+        for name in LENGTHS:
+            self._records[f"{name}_start"] = np.cumsum(self._records[name]) - self._records[name]
+            self._committed[name] = int(self._records[name].sum())
+        self._save()
+        for path in old:
+            path.unlink(missing_ok=True)
+
+    def _column_file(self, name: str) -> Path:
+        return self.folder / f"{name}.{self._generation}.bin"
+
+    def _save(self) -> None:
+        text = json.dumps([list(self.row_of), self._formulas])
+        with replacing(self.folder / "manifest.npz") as temporary, open(temporary, "wb") as file:
+            np.savez(
+                file,
+                records=self._records,
+                names=np.frombuffer(text.encode(), dtype=np.uint8),
+                committed=np.array([self._committed[name] for name in LENGTHS]),
+                generation=self._generation,
+            )
+
+    def _load(self) -> None:
+        try:
+            with np.load(self.folder / "manifest.npz") as manifest:
+                records = manifest["records"]
+                ids, formulas = json.loads(manifest["names"].tobytes().decode())
+                committed = dict(zip(LENGTHS, manifest["committed"].tolist(), strict=True))
+                self._generation = int(manifest["generation"])
+            if records.dtype != _RECORD or not len(ids) == len(formulas) == len(records):
+                raise ValueError("not a manifest of this version")
+            for name, (kind, of) in COLUMNS.items():
+                if self._column_file(name).stat().st_size < committed[of] * np.dtype(kind).itemsize:
+                    raise ValueError(f"column {name} is shorter than the manifest says")
+        except (OSError, ValueError, KeyError, EOFError):
+            return
+        except Exception as error:  # zipfile raises a family of its own
+            if type(error).__module__ not in ("zipfile", "zlib"):
+                raise
+            return
+        self._records, self._committed = records, committed
+        self.row_of = {crystal_id: row for row, crystal_id in enumerate(ids)}
+        self._formulas = formulas
+
+
+@dataclass(frozen=True)
+class _Built:
+    crystal_id: str
+    stamp: tuple = ()  # size, mtime, when it was read (ns), digest of the content
+    graph: CrystalGraph | None = None  # None without an error: the content is the one in the store
+    formula: str = ""
+    error: str | None = None
+
+
+def _run(tasks: list, settings: GraphSettings, jobs: int) -> Iterator[list[_Built]]:
+    """Results of the tasks in their order: at first in this process, then, if they last, in several."""
+    begun = time.monotonic()
+    done = 0
+    while done < len(tasks) and (jobs == 1 or time.monotonic() - begun < SECONDS_ALONE):
+        yield _build_task(tasks[done], settings)
+        done += 1
+    if done < len(tasks):
+        from joblib import Parallel, delayed
+
+        parallel = Parallel(n_jobs=jobs, return_as="generator", batch_size=1)
+        yield from parallel(delayed(_build_task)(task, settings) for task in tasks[done:])
+
+
+def _build_task(items: list[tuple[str, str, bytes]], settings: GraphSettings) -> list[_Built]:
+    """Read and build (id, path, known digest) one after another; a failure is a result, not an exception."""
+    results: list[_Built] = []
+    crystals, waiting = [], []
+    for crystal_id, path, digest in items:
+        try:
+            seen = time.time_ns()
+            status = os.stat(path)
+            found = hashlib.blake2b(Path(path).read_bytes(), digest_size=8).hexdigest().encode()
+            stamp = (status.st_size, status.st_mtime_ns, seen, found)
+            if found == digest:
+                results.append(_Built(crystal_id, stamp))
+                continue
+            crystal = read_crystal(path)
+        except (StructureError, OSError) as error:
+            results.append(_Built(crystal_id, error=_reason(error)))
+            continue
+        crystals.append(crystal)
+        waiting.append((crystal_id, stamp))
+    try:
+        graphs = build_graphs(crystals, settings)
+    except StructureError:
+        graphs = [_graph_or_error(crystal, settings) for crystal in crystals]
+    for (crystal_id, stamp), crystal, graph in zip(waiting, crystals, graphs, strict=True):
+        if isinstance(graph, StructureError):
+            results.append(_Built(crystal_id, error=_reason(graph)))
+        else:
+            results.append(_Built(crystal_id, stamp, graph, crystal.reduced_formula))
+    return results
+
+
+def _graph_or_error(crystal, settings: GraphSettings) -> CrystalGraph | StructureError:
+    try:
+        return build_graph(crystal, settings)
+    except StructureError as error:
+        return error
+
+
+def _reason(error: Exception) -> str:
+    return error.strerror or "cannot be read" if isinstance(error, OSError) else str(error)
+
+
+def _lengths(graph: CrystalGraph) -> dict[str, int]:
+    return {"species": len(graph.numbers), "atoms": len(graph.degree), "edges": len(graph.distances)}

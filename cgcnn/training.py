@@ -1,0 +1,261 @@
+"""The training loop: one for every network. What it holds can be saved at any batch and continued exactly."""
+
+from __future__ import annotations
+
+import copy
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from cgcnn.batch import Collator
+from cgcnn.losses import AdaptiveWeights, MultiTaskLoss
+from cgcnn.prediction import loader
+from cgcnn.schedules import Schedule
+
+OPTIMIZERS: dict[str, Callable] = {
+    "SGD": lambda parameters, s: torch.optim.SGD(
+        parameters, lr=s.schedule.lr, momentum=s.momentum, weight_decay=s.weight_decay
+    ),
+    "Adam": lambda parameters, s: torch.optim.Adam(parameters, lr=s.schedule.lr, weight_decay=s.weight_decay),
+    "AdamW": lambda parameters, s: torch.optim.AdamW(
+        parameters, lr=s.schedule.lr, weight_decay=s.weight_decay
+    ),
+}
+
+
+class TrainingError(RuntimeError):
+    """Training that cannot go on; one line."""
+
+
+class Interrupted(Exception):  # noqa: N818 - nothing went wrong
+    """Training was asked to stop; its state was saved."""
+
+
+@dataclass(frozen=True)
+class FitSettings:
+    """How one network is trained. ema: decay a step, 0 = off. swa: epochs at the end whose steps are averaged.
+
+    patience: epochs without a better validation score before training ends, 0 = off. clip: largest gradient
+    norm, 0 = off. seed decides the order of the crystals.
+    """
+
+    schedule: Schedule
+    batch_size: int = 256
+    optimizer: str = "SGD"
+    momentum: float = 0.9
+    weight_decay: float = 0.0
+    clip: float = 0.0
+    ema: float = 0.0
+    swa: int = 0
+    patience: int = 0
+    seed: int = 123
+    workers: int = 0
+
+
+@dataclass
+class Epoch:
+    """What is kept of one epoch: unweighted training loss and weight of each task, validation score, seconds."""
+
+    losses: dict[str, float]
+    weights: dict[str, float]
+    score: float
+    metrics: dict[str, float]
+    seconds: float
+    lr: float
+
+
+@dataclass
+class Trainer:
+    """Fits `model` to the training rows, and keeps the state that was best on validation.
+
+    score: network → (validation score, lower is better; metrics to log). on_batch(trainer) is called after
+    every batch and may save and raise Interrupted; on_epoch(trainer) after every epoch.
+    """
+
+    model: nn.Module
+    loss: MultiTaskLoss
+    collator: Collator
+    rows: Tensor
+    settings: FitSettings
+    score: Callable[[nn.Module], tuple[float, dict[str, float]]]
+    ids: list[str]
+    device: torch.device | str = "cpu"
+    adaptive: AdaptiveWeights | None = None
+    on_batch: Callable[[Trainer], None] = lambda trainer: None
+    on_epoch: Callable[[Trainer], None] = lambda trainer: None
+
+    epoch: int = 0
+    batch: int = 0
+    best_score: float = math.inf
+    best_epoch: int = -1
+    best_state: dict[str, Tensor] = field(default_factory=dict)
+    history: list[Epoch] = field(default_factory=list)
+    sums: dict[str, float] = field(default_factory=dict)
+    seconds: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.optimizer = OPTIMIZERS[self.settings.optimizer](self.model.parameters(), self.settings)
+        self.average = self._average()
+
+    @property
+    def batches_an_epoch(self) -> int:
+        return len(self.batches(0))
+
+    def batches(self, epoch: int) -> list[Tensor]:
+        """The rows of each batch of an epoch; the last crystal is not left to a batch of its own."""
+        order = torch.randperm(
+            len(self.rows), generator=torch.Generator().manual_seed(self.settings.seed * 100_003 + epoch)
+        )
+        parts = list(self.rows[order].split(self.settings.batch_size))
+        if len(parts) > 1 and len(parts[-1]) == 1:
+            parts[-2:] = [torch.cat(parts[-2:])]
+        return parts
+
+    def run(self) -> None:
+        """Train from where the state stands to the last epoch, or until patience ends."""
+        while self.epoch < self.settings.schedule.epochs and not self._is_out_of_patience():
+            self._run_epoch()
+            self.on_epoch(self)
+        if self.settings.swa and self.average is not None and self.average.n_averaged > 0:
+            self._refresh_statistics(self.average.module)
+            self._keep_if_best(self.average.module)
+
+    def validated_model(self) -> nn.Module:
+        """The network that validation looks at: the moving average where there is one."""
+        return self.average.module if self.settings.ema and self.average is not None else self.model
+
+    def _run_epoch(self) -> None:
+        begun = time.monotonic()
+        already = self.seconds
+        batches = self.batches(self.epoch)
+        self.model.train()
+        for batch in loader(self.collator, batches[self.batch :], workers=self.settings.workers):
+            self._step(batch.to(self.device), len(batches))
+            self.batch += 1
+            self.seconds = already + time.monotonic() - begun
+            self.on_batch(self)
+        losses = {name: total / len(self.rows) for name, total in self.sums.items()}
+        weights = dict(self.loss.weights)
+        score, metrics = self._keep_if_best(self.validated_model())
+        if self.adaptive is not None:
+            targets = {task.name for task in self.loss.tasks.targets}
+            self.loss.weights = self.adaptive.step(weights, {n: v for n, v in losses.items() if n in targets})
+        seconds = already + time.monotonic() - begun
+        lr = self.optimizer.param_groups[0]["lr"]
+        self.history.append(Epoch(losses, weights, score, metrics, seconds, lr))
+        self.epoch, self.batch, self.sums, self.seconds = self.epoch + 1, 0, {}, 0.0
+
+    def _step(self, batch, count: int) -> None:
+        lr = self.settings.schedule(self.epoch + self.batch / count)
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr
+        total, parts = self.loss(self.model(batch), batch.targets)
+        if not torch.isfinite(total):
+            named = ", ".join(self.ids[row] for row in batch.rows.tolist()[:8])
+            more = f" and {len(batch) - 8} more" if len(batch) > 8 else ""
+            raise TrainingError(
+                f"the loss became {total.item()} in epoch {self.epoch + 1} on the crystals {named}{more}; "
+                "try a smaller --lr or --clip-grad 1"
+            )
+        self.optimizer.zero_grad(set_to_none=True)
+        total.backward()
+        if self.settings.clip:
+            nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.clip)
+        self.optimizer.step()
+        if self.average is not None and self._averages_now():
+            self.average.update_parameters(self.model)
+        for name, value in parts.items():
+            self.sums[name] = self.sums.get(name, 0.0) + value.item() * len(batch)
+
+    def _keep_if_best(self, model: nn.Module) -> tuple[float, dict[str, float]]:
+        score, metrics = self.score(model)
+        if score < self.best_score or not self.best_state:
+            self.best_score, self.best_epoch = score, self.epoch
+            self.best_state = copy.deepcopy(model.state_dict())
+        return score, metrics
+
+    def _is_out_of_patience(self) -> bool:
+        return 0 < self.settings.patience <= self.epoch - 1 - self.best_epoch
+
+    def _average(self):
+        from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+        if self.settings.ema:
+            # a mean of the first steps, then a moving one: the random start has no weight
+            return AveragedModel(
+                self.model, multi_avg_fn=get_ema_multi_avg_fn(self.settings.ema), use_buffers=True
+            )
+        return AveragedModel(self.model) if self.settings.swa else None
+
+    def _averages_now(self) -> bool:
+        return bool(self.settings.ema) or self.epoch >= self.settings.schedule.epochs - self.settings.swa
+
+    @torch.no_grad()
+    def _refresh_statistics(self, model: nn.Module) -> None:
+        """Batch-norm statistics of averaged weights: one pass over the training part."""
+        norms = [m for m in model.modules() if isinstance(m, nn.BatchNorm1d)]
+        momenta = [norm.momentum for norm in norms]
+        for norm in norms:
+            norm.reset_running_stats()
+        model.train()
+        for k, rows in enumerate(self.rows.split(self.settings.batch_size)):
+            for norm in norms:
+                norm.momentum = 1.0 / (k + 1)
+            model(self.collator[rows].to(self.device))
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.momentum = momentum
+        model.eval()
+
+    def state_dict(self) -> dict:
+        """Everything that decides how training goes on; plain types and tensors."""
+        return {
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "average": None if self.average is None else self.average.state_dict(),
+            "adaptive": None if self.adaptive is None else self.adaptive.history,
+            "weights": self.loss.weights,
+            "rng": torch.get_rng_state(),
+            "cuda_rng": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+            "epoch": self.epoch,
+            "batch": self.batch,
+            "best_score": self.best_score,
+            "best_epoch": self.best_epoch,
+            "best_state": self.best_state,
+            "history": [vars(epoch) for epoch in self.history],
+            "sums": self.sums,
+            "seconds": self.seconds,
+        }
+
+    def load_state_dict(self, state: Mapping) -> None:
+        """Continue from a state of `state_dict`."""
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        if self.average is not None and state["average"] is not None:
+            self.average.load_state_dict(state["average"])
+        if self.adaptive is not None:
+            self.adaptive.history = state["adaptive"]
+        self.loss.weights = dict(state["weights"])
+        torch.set_rng_state(state["rng"].cpu())
+        if state["cuda_rng"] and torch.cuda.is_available():
+            torch.cuda.set_rng_state_all([s.cpu() for s in state["cuda_rng"]])
+        self.epoch, self.batch = state["epoch"], state["batch"]
+        self.best_score, self.best_epoch = state["best_score"], state["best_epoch"]
+        self.best_state = dict(state["best_state"])
+        self.history = [Epoch(**epoch) for epoch in state["history"]]
+        self.sums, self.seconds = dict(state["sums"]), state["seconds"]
+
+
+def validation_score(metrics: Mapping[str, Mapping[str, float]], scales: Mapping[str, float]) -> float:
+    """Mean over the targets of MAE over the training standard deviation, or cross-entropy: lower is better.
+
+    metrics: task → its metrics; scales: task → standard deviation (regressions only). Tasks without labels in
+    the validation part do not count.
+    """
+    terms = [m["MAE"] / scales[name] if name in scales else m["Loss"] for name, m in metrics.items()]
+    known = [term for term in terms if not math.isnan(term)]
+    return float(np.mean(known)) if known else math.inf
