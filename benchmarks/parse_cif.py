@@ -52,9 +52,7 @@ def compare(files: list[Path]) -> tuple[np.ndarray, list[str]]:
     ours, our_seconds = timed(read_crystal, files)
     theirs, their_seconds = timed(Structure.from_file, files)
     wrong = [
-        f"{file}: {reason}"
-        for file, a, b in zip(files, ours, theirs, strict=True)
-        if (reason := difference(a, b))
+        f"{file}: {reason}" for file, a, b in zip(files, ours, theirs, strict=True) if (reason := difference(a, b))
     ]
     return np.array([len(files), fast, len(wrong), our_seconds, their_seconds]), wrong
 

@@ -35,9 +35,7 @@ class Batch:
 
     def to(self, device: torch.device | str) -> Batch:
         moved = {f.name: getattr(self, f.name) for f in fields(self)}
-        return replace(
-            self, **{k: v.to(device, non_blocking=True) for k, v in moved.items() if v is not None}
-        )
+        return replace(self, **{k: v.to(device, non_blocking=True) for k, v in moved.items() if v is not None})
 
 
 class Collator:
@@ -46,12 +44,8 @@ class Collator:
     def __init__(self, table: GraphTable, targets: np.ndarray | torch.Tensor | None = None) -> None:
         """targets (B, T) of all crystals of the table, or None."""
         self.columns = {name: torch.from_numpy(np.asarray(table.columns[name])) for name in COLUMNS}
-        self.start = {
-            name: torch.from_numpy(np.asarray(table.start[name], dtype=np.int64)) for name in LENGTHS
-        }
-        self.length = {
-            name: torch.from_numpy(np.asarray(table.length[name], dtype=np.int64)) for name in LENGTHS
-        }
+        self.start = {name: torch.from_numpy(np.asarray(table.start[name], dtype=np.int64)) for name in LENGTHS}
+        self.length = {name: torch.from_numpy(np.asarray(table.length[name], dtype=np.int64)) for name in LENGTHS}
         self.targets = None if targets is None else torch.as_tensor(targets, dtype=torch.float32)
 
     def __len__(self) -> int:

@@ -36,6 +36,7 @@ class TrainedModel:
     graph: GraphSettings
     rule: GapRule | None = None
     unnamed: bool = False  # one target without a name: tables have the columns target and prediction
+    is_original: bool = False  # weights of the original code, which bring no element vectors
     args: dict = field(default_factory=dict)
     networks: list[nn.Module] = field(default_factory=list)
 
@@ -167,6 +168,7 @@ def _from_original(content: Mapping) -> TrainedModel:
         normalizers={} if is_classification else {"target": Normalizer.from_state(content["normalizer"])},
         graph=GraphSettings(radius=radius, neighbours="classic", padded=True),
         unnamed=True,
+        is_original=True,
         args={key: value for key, value in args.items() if isinstance(value, int | float | str | bool)},
     )
     if any(not math.isfinite(n.mean) or not math.isfinite(n.std) for n in model.normalizers.values()):

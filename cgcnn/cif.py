@@ -23,9 +23,7 @@ SYMBOLS_BY_ELECTRONEGATIVITY = tuple(
     )
 )
 _RANK = {symbol: rank for rank, symbol in enumerate(SYMBOLS_BY_ELECTRONEGATIVITY)}
-_NUMBER_OF_RANK = np.array(
-    [ATOMIC_NUMBERS[symbol] for symbol in SYMBOLS_BY_ELECTRONEGATIVITY], dtype=np.uint8
-)
+_NUMBER_OF_RANK = np.array([ATOMIC_NUMBERS[symbol] for symbol in SYMBOLS_BY_ELECTRONEGATIVITY], dtype=np.uint8)
 
 MIN_DISTANCE = 0.01
 """Å; a thinner cell has no volume to speak of, and two atoms this close are one atom written twice."""

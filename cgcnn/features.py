@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import warnings
 from functools import cache
 from importlib import resources
 from pathlib import Path
@@ -12,6 +13,7 @@ import numpy as np
 import torch
 
 from cgcnn.labels import DataError
+from cgcnn.store import GraphTable
 
 MAX_NUMBER = 118
 # Columns of elements.csv and how many bins each has: together the 92 numbers of the CGCNN element table
@@ -35,9 +37,7 @@ def element_table() -> torch.Tensor:
     table = np.full((MAX_NUMBER + 1, sum(BINS.values())), np.nan, dtype=np.float32)
     text = resources.files("cgcnn").joinpath("elements.csv").read_text(encoding="utf-8")
     for row in csv.DictReader(text.splitlines()):
-        vector = [
-            np.eye(size)[int(row[name])] if row[name] else np.zeros(size) for name, size in BINS.items()
-        ]
+        vector = [np.eye(size)[int(row[name])] if row[name] else np.zeros(size) for name, size in BINS.items()]
         table[int(row["number"])] = np.concatenate(vector)
     return torch.from_numpy(table)
 
@@ -48,9 +48,7 @@ def read_element_table(path: Path) -> torch.Tensor:
     Raises DataError for a file that is no such table.
     """
     try:
-        vectors = {
-            int(number): vector for number, vector in json.loads(path.read_text(encoding="utf-8")).items()
-        }
+        vectors = {int(number): vector for number, vector in json.loads(path.read_text(encoding="utf-8")).items()}
         width = len(next(iter(vectors.values())))
         table = np.full((MAX_NUMBER + 1, width), np.nan, dtype=np.float32)
         for number, vector in vectors.items():
@@ -58,6 +56,33 @@ def read_element_table(path: Path) -> torch.Tensor:
     except (OSError, ValueError, TypeError, AttributeError, IndexError, StopIteration) as error:
         raise DataError(f"{path}: not a table of element vectors ({error})") from None
     return torch.from_numpy(table)
+
+
+def composition_averages(graphs: GraphTable) -> np.ndarray:
+    """Variance of Pauling's electronegativity and mean first ionisation energy (eV) over the atoms (n, 2).
+
+    From the composition, occupancies as weights; NaN where an element has no such number.
+    """
+    from pymatgen.core import Element
+
+    columns, start, length = graphs.columns, graphs.start["species"], graphs.length["species"]
+    properties = np.full((MAX_NUMBER + 1, 2), np.nan)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for number in np.unique(columns["numbers"]):
+            element = Element.from_Z(int(number))
+            properties[number] = element.X, element.ionization_energy or np.nan
+    averages = np.empty((len(graphs), 2))
+    for k in range(len(graphs)):
+        part = slice(start[k], start[k] + length[k])
+        weights = columns["occupancies"][part].astype(float)
+        electronegativity, ionisation = properties[columns["numbers"][part]].T
+        mean = np.average(electronegativity, weights=weights)
+        averages[k] = (
+            np.average((electronegativity - mean) ** 2, weights=weights),
+            np.average(ionisation, weights=weights),
+        )
+    return averages
 
 
 class GaussianExpansion(torch.nn.Module):

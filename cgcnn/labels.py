@@ -71,9 +71,7 @@ def read_labels(path: Path, *, names: Sequence[str] | None = None) -> LabelTable
         ids.append(crystal_id)
         values.append(numbers)
     raise_all(faults)
-    return LabelTable(
-        path, ids, columns, np.array(values, dtype=np.float64).reshape(len(ids), width - 1), has_header
-    )
+    return LabelTable(path, ids, columns, np.array(values, dtype=np.float64).reshape(len(ids), width - 1), has_header)
 
 
 def read_categories(path: Path, ids: Sequence[str]) -> tuple[np.ndarray, str | None]:
@@ -89,9 +87,7 @@ def read_categories(path: Path, ids: Sequence[str]) -> tuple[np.ndarray, str | N
     if unknown == len(ids):
         raise DataError(f"{path}: no category 0 or 1 for any crystal of id_prop.csv")
     warning = (
-        f"{path}: {unknown} of {len(ids)} crystals have no category 0 or 1; they are masked"
-        if unknown
-        else None
+        f"{path}: {unknown} of {len(ids)} crystals have no category 0 or 1; they are masked" if unknown else None
     )
     return category, warning
 
@@ -114,19 +110,17 @@ def read_auxiliary(path: Path, ids: Sequence[str]) -> np.ndarray:
             continue
         numbers = [_number(cells[c]) for c in columns]
         if None in numbers:
-            faults.append(
-                f"{path}, row {line}: {cells[columns[numbers.index(None)]]!r} is not a finite number"
-            )
+            faults.append(f"{path}, row {line}: {cells[columns[numbers.index(None)]]!r} is not a finite number")
         found[cells[0]] = numbers
     raise_all(faults)
     return np.array([found.get(i, [math.nan] * 3) for i in ids], dtype=np.float64)
 
 
-def raise_all(faults: Sequence[str]) -> None:
+def raise_all(faults: Sequence[str], *, limit: int = MAX_REPORTED) -> None:
     """Raise DataError with the first faults, a line each, and how many more there are; nothing if none."""
     if faults:
-        more = [f"… and {len(faults) - MAX_REPORTED} more"] if len(faults) > MAX_REPORTED else []
-        raise DataError("\n".join([*faults[:MAX_REPORTED], *more]))
+        more = [f"… and {len(faults) - limit} more"] if len(faults) > limit else []
+        raise DataError("\n".join([*faults[:limit], *more]))
 
 
 def _read_rows(path: Path) -> list[tuple[int, list[str]]]:

@@ -35,9 +35,7 @@ class _GatedMessages(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(
-        ctx, centre_part, neighbour_part, edges, edge_weight, weight, bias, centres, neighbours, norm
-    ):
+    def forward(ctx, centre_part, neighbour_part, edges, edge_weight, weight, bias, centres, neighbours, norm):
         x = edges @ edge_weight.t()
         for block in _blocks(x):
             x[block] += centre_part.index_select(0, centres[block])

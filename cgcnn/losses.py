@@ -61,9 +61,7 @@ class MultiTaskLoss:
                 losses = REGRESSION_LOSSES[self.loss](output, label)
                 if self.is_conditional and task == self.tasks.gap:
                     logits = outputs[self.tasks.category.name]
-                    losses = losses * conditional_weights(
-                        logits, self.metal_weight, self.semiconductor_weight
-                    )
+                    losses = losses * conditional_weights(logits, self.metal_weight, self.semiconductor_weight)
                 parts[task.name] = masked_mean(losses, known)
             else:
                 parts[task.name] = self._cross_entropy(task.name, output, label, known)
@@ -111,9 +109,7 @@ class AdaptiveWeights:
             self.history = {name: 0.9 * self.history[name] + 0.1 * loss for name, loss in losses.items()}
         inverse = {name: 1.0 / max(h, 1e-12) for name, h in self.history.items()}
         total = sum(inverse.values())
-        moved = {
-            name: (1 - self.update) * weights[name] + self.update * inverse[name] / total for name in losses
-        }
+        moved = {name: (1 - self.update) * weights[name] + self.update * inverse[name] / total for name in losses}
         scale = 1.0 / sum(moved.values())
         return {**weights, **{name: weight * scale for name, weight in moved.items()}}
 

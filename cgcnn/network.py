@@ -50,9 +50,7 @@ class CrystalGraphBody(nn.Module):
         super().__init__()
         self.config = config
         self.embedding = nn.Linear(orig_atom_fea_len, config.atom_fea_len)
-        self.convs = nn.ModuleList(
-            GatedConvolution(config.atom_fea_len, nbr_fea_len) for _ in range(config.n_conv)
-        )
+        self.convs = nn.ModuleList(GatedConvolution(config.atom_fea_len, nbr_fea_len) for _ in range(config.n_conv))
         self.conv_to_fc = nn.Linear(config.atom_fea_len, config.h_fea_len)
         pooled = config.h_fea_len if config.readout == "per-atom" else config.atom_fea_len
         self.pooling = POOLINGS[config.pooling](pooled)

@@ -70,9 +70,7 @@ def in_units(
     }
 
 
-def combine(
-    members: Sequence[dict[str, Tensor]], tasks: TaskSet, rule: GapRule | None
-) -> dict[str, np.ndarray]:
+def combine(members: Sequence[dict[str, Tensor]], tasks: TaskSet, rule: GapRule | None) -> dict[str, np.ndarray]:
     """The mean over the members of an ensemble, then the metal rule, if there is one."""
     mean = {task.name: torch.stack([m[task.name] for m in members]).mean(0) for task in tasks}
     if rule is not None and tasks.category is not None and tasks.gap is not None:
@@ -93,9 +91,7 @@ def predict_rows(
 ) -> dict[str, np.ndarray]:
     """Predictions of an ensemble (of one, mostly) for rows (n,): task → (n,) in its unit or (n, C) probabilities."""
     if not len(rows):
-        return {
-            task.name: np.zeros((0, task.num_outputs) if task.kind == CLASSIFICATION else 0) for task in tasks
-        }
+        return {task.name: np.zeros((0, task.num_outputs) if task.kind == CLASSIFICATION else 0) for task in tasks}
     members = [
         in_units(raw_outputs(model, collator, rows, batch_size=batch_size, device=device), tasks, normalizers)
         for model in models

@@ -135,9 +135,7 @@ def _folds(groups: list[list[int]], settings: SplitSettings, seed: int) -> list[
     count = sum(map(len, groups))
     if settings.folds < 2 or settings.folds > len(groups):
         what = "formulas" if settings.group_by_formula else "crystals"
-        raise DataError(
-            f"--folds {settings.folds}: from 2 to the number of {what} ({len(groups)}) are possible"
-        )
+        raise DataError(f"--folds {settings.folds}: from 2 to the number of {what} ({len(groups)}) are possible")
     shuffled = groups[:]
     random.Random(seed).shuffle(shuffled)
     folds: list[list[list[int]]] = [[] for _ in range(settings.folds)]
@@ -150,9 +148,7 @@ def _folds(groups: list[list[int]], settings: SplitSettings, seed: int) -> list[
         val = _part_size(settings.val_size, settings.val_ratio, count)
         parts, left = _deal(rest, {"val": val})
         train = [i for group in left for i in group]
-        splits.append(
-            _checked(Split(train, parts["val"], [i for group in fold for i in group]), needs_test=True)
-        )
+        splits.append(_checked(Split(train, parts["val"], [i for group in fold for i in group]), needs_test=True))
     return splits
 
 

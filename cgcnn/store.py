@@ -73,9 +73,7 @@ class GraphTable:
 
     def graph(self, row: int) -> CrystalGraph:
         """Graph of one crystal, as it was built."""
-        part = {
-            name: slice(s := int(self.start[name][row]), s + int(self.length[name][row])) for name in LENGTHS
-        }
+        part = {name: slice(s := int(self.start[name][row]), s + int(self.length[name][row])) for name in LENGTHS}
         return CrystalGraph(**{name: self.columns[name][part[of]] for name, (_, of) in COLUMNS.items()})
 
 
@@ -102,9 +100,7 @@ class GraphStore:
             size = self._committed[of]
             # "c": torch wants writable memory; nothing is ever written back
             columns[name] = (
-                np.memmap(self._column_file(name), dtype=kind, mode="c", shape=(size,))
-                if size
-                else np.zeros(0, kind)
+                np.memmap(self._column_file(name), dtype=kind, mode="c", shape=(size,)) if size else np.zeros(0, kind)
             )
         start = {name: records[f"{name}_start"] for name in LENGTHS}
         length = {name: records[name] for name in LENGTHS}

@@ -60,9 +60,7 @@ class Crystal:
             divisor = math.gcd(*map(int, amounts.values()))
             amounts = {symbol: amount / divisor for symbol, amount in amounts.items()}
         order = sorted(amounts, key=lambda symbol: (_FORMULA_ORDER.get(symbol, math.inf), symbol))
-        return "".join(
-            f"{symbol}{amounts[symbol]:.8g}" if amounts[symbol] != 1 else symbol for symbol in order
-        )
+        return "".join(f"{symbol}{amounts[symbol]:.8g}" if amounts[symbol] != 1 else symbol for symbol in order)
 
     def to_structure(self) -> Structure:
         """The same crystal as a pymatgen Structure."""
@@ -222,9 +220,7 @@ def _read_json(text: str) -> Crystal:
     return _checked_crystal(matrix, frac_coords, species)
 
 
-def _checked_crystal(
-    lattice: np.ndarray, frac_coords: np.ndarray, sites: list[list[tuple[str, float]]]
-) -> Crystal:
+def _checked_crystal(lattice: np.ndarray, frac_coords: np.ndarray, sites: list[list[tuple[str, float]]]) -> Crystal:
     """Crystal of (symbol, occupancy) pairs, one list a site; raises StructureError if it cannot be one."""
     if not sites:
         raise StructureError("has no atom sites")

@@ -22,9 +22,7 @@ OPTIMIZERS: dict[str, Callable] = {
         parameters, lr=s.schedule.lr, momentum=s.momentum, weight_decay=s.weight_decay
     ),
     "Adam": lambda parameters, s: torch.optim.Adam(parameters, lr=s.schedule.lr, weight_decay=s.weight_decay),
-    "AdamW": lambda parameters, s: torch.optim.AdamW(
-        parameters, lr=s.schedule.lr, weight_decay=s.weight_decay
-    ),
+    "AdamW": lambda parameters, s: torch.optim.AdamW(parameters, lr=s.schedule.lr, weight_decay=s.weight_decay),
 }
 
 
@@ -187,9 +185,7 @@ class Trainer:
 
         if self.settings.ema:
             # a mean of the first steps, then a moving one: the random start has no weight
-            return AveragedModel(
-                self.model, multi_avg_fn=get_ema_multi_avg_fn(self.settings.ema), use_buffers=True
-            )
+            return AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(self.settings.ema), use_buffers=True)
         return AveragedModel(self.model) if self.settings.swa else None
 
     def _averages_now(self) -> bool:

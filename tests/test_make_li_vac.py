@@ -30,9 +30,7 @@ AUG_FILES = [f"NCA_LiVac0_aug{n}.cif" for n in range(3)]
 
 def layered(alkali="Li"):
     cell = Lattice.hexagonal(2.82, 14.05)
-    return Structure.from_spacegroup(
-        "R-3m", cell, [alkali, "Co", "O"], [[0, 0, 0.5], [0, 0, 0], [0, 0, 0.26]]
-    )
+    return Structure.from_spacegroup("R-3m", cell, [alkali, "Co", "O"], [[0, 0, 0.5], [0, 0, 0], [0, 0, 0.26]])
 
 
 def rock_salt():
@@ -196,9 +194,7 @@ def test_bytes_do_not_depend_on_the_hash_seed(pristine, tmp_path):
 def test_sodium(tmp_path):
     path = save(layered("Na"), tmp_path / "naco.cif")
     assert run_main(path, "--element", "Na", "--num_aug", 2, "--n-vacancies", 2) == 0
-    missing = {
-        c["O"] // 2 - c["Na"] for c in (counts(Structure.from_file(f)) for f in tmp_path.glob("*_aug*"))
-    }
+    missing = {c["O"] // 2 - c["Na"] for c in (counts(Structure.from_file(f)) for f in tmp_path.glob("*_aug*"))}
     assert missing == {2}
 
 
@@ -350,9 +346,9 @@ def test_table_and_crystals_match(rows, crystals):
     assert list(rows[0]) == ["cif_id", "formation_energy", "defect_label"]
     assert len(ids) >= 40
     assert sorted(ids) == sorted(crystals)
-    assert {
-        f"{name}_LiVac0{end}" for name in ("NCA", "NCM811") for end in ("", "_aug0", "_aug1", "_aug2")
-    } <= set(ids)
+    assert {f"{name}_LiVac0{end}" for name in ("NCA", "NCM811") for end in ("", "_aug0", "_aug1", "_aug2")} <= set(
+        ids
+    )
     assert all(len(structure) <= 110 for structure in crystals.values())
 
 

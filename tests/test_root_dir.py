@@ -137,9 +137,7 @@ def test_columns_of_the_auxiliary_table():
     # Al2O3: 2/5 of 1.61 and 3/5 of 3.44; 5.9858 and 13.6181 eV.
     alumina = table["Al2O3_corundum"]
     assert float(alumina["electronegativity_variance"]) == pytest.approx(0.4 * 0.6 * 1.83**2, abs=1e-4)
-    assert float(alumina["first_ionization_energy_avg"]) == pytest.approx(
-        0.4 * 5.9858 + 0.6 * 13.6181, abs=1e-3
-    )
+    assert float(alumina["first_ionization_energy_avg"]) == pytest.approx(0.4 * 5.9858 + 0.6 * 13.6181, abs=1e-3)
 
     copper = table["Cu_fcc"]
     assert float(copper["electronegativity_variance"]) == 0

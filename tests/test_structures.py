@@ -66,9 +66,7 @@ def pymatgen_reads(path: Path) -> Structure:
 PLAIN = {
     "plain": cif(),
     "no symmetry given": cif(symmetry=""),
-    "only a space group": cif(
-        symmetry="_symmetry_space_group_name_H-M 'P 1'\n_symmetry_Int_Tables_number 1\n"
-    ),
+    "only a space group": cif(symmetry="_symmetry_space_group_name_H-M 'P 1'\n_symmetry_Int_Tables_number 1\n"),
     "identity in capitals": cif(symmetry="_space_group_symop_operation_xyz 'X,Y,+Z'\n"),
     "charges": cif(LOOP + "O2- O1 0.5 0.5 0.5\nNa+ Na1 0 0 0\nFe3+ Fe1 0.2 0.2 0.2\n"),
     "labels only": cif(LABEL_LOOP + "Cl1 .5 .5 .5\nC2 0 0 0\nNa_a 0.25 0.25 0.25\n"),
@@ -76,9 +74,7 @@ PLAIN = {
     "nearly ideal": cif(LOOP + "Cl Cl1 0.3333 0.6667 0.66665\nNa Na1 -0.3333 0.3334 0.33337\n"),
     "outside the cell": cif(LOOP + "Cl Cl1 -0.1 1.5 -3.25\nNa Na1 -1e-17 2 1E0\n"),
     "undetermined occupancy": cif(OCCUPIED + "Cl Cl1 0.5 0.5 0.5 ?\nNa Na1 0 0 0 1.000(1)\n"),
-    "quotes and comments": cif(
-        "# a comment\n" + LOOP + "'Cl' 'Cl 1' 0.5 '0.5' 0.5 # here\n\"Na\" Na1 0 0 0\n"
-    ),
+    "quotes and comments": cif("# a comment\n" + LOOP + "'Cl' 'Cl 1' 0.5 '0.5' 0.5 # here\n\"Na\" Na1 0 0 0\n"),
     "a label with a prime": cif(LOOP + "O O1' 0.5 0.5 0.5\nO O1\" 0 0 0\n"),
     "the same label twice": cif(LOOP + "Cl A 0.5 0.5 0.5\nNa A 0 0 0\nCl A 0.5 0.5 0\n"),
     "equal electronegativity": cif(LOOP + "Ni Ni1 0 0 0\nAg Ag1 .5 0 0\nTc Tc1 0 .5 0\nAg Ag2 0 0 .5\n"),
@@ -104,9 +100,7 @@ BEYOND = {
     "letters after the element": cif(LABEL_LOOP + "CA1 0 0 0\nOW1 0.5 0.5 0.5\nna1 0.5 0 0\n"),
     "a block without atoms": "data_global\n_journal_year 1999\n" + cif(),
     "two blocks": cif() + cif(LOOP + "Li Li1 0 0 0\n").replace("data_x", "data_y"),
-    "cell from the crystal system": cif(
-        cell="_symmetry_cell_setting cubic\n_cell_length_a 4\n", symmetry=INVERSION
-    ),
+    "cell from the crystal system": cif(cell="_symmetry_cell_setting cubic\n_cell_length_a 4\n", symmetry=INVERSION),
     "out of spec": cif() + "_cell_length_a 4.1\n",
 }
 
@@ -284,9 +278,7 @@ def test_encodings(tmp_path):
     for symmetry in (IDENTITY, INVERSION):
         text = cif(accented + ATOMS, symmetry=symmetry)
         for content in (text.encode(), text.encode("latin-1"), b"\xef\xbb\xbf" + text.encode()):
-            np.testing.assert_array_equal(
-                read_crystal(write(tmp_path, content)).frac_coords, expected.frac_coords
-            )
+            np.testing.assert_array_equal(read_crystal(write(tmp_path, content)).frac_coords, expected.frac_coords)
     assert read_crystal(write(tmp_path, cif(symmetry=INVERSION).replace("\n", "\r"), "Y.CIF")).num_sites == 2
 
 
@@ -378,16 +370,11 @@ def test_unusable_json(tmp_path):
 
 def test_parts_of_a_split_site_may_be_close(tmp_path):
     half = {"element": "Na", "occu": 0.5}
-    assert (
-        read_crystal(write(tmp_path, json_of([half, half], [[0, 0, 0], [0, 0, 0.001]]), "x.json")).num_sites
-        == 2
-    )
+    assert read_crystal(write(tmp_path, json_of([half, half], [[0, 0, 0], [0, 0, 0.001]]), "x.json")).num_sites == 2
 
 
 def test_structure_and_back():
-    structure = Structure(
-        Lattice.hexagonal(3, 5), [{"Li": 0.5, "Na": 0.25}, "O2-"], [[0, 0, 0], [1 / 3, 2 / 3, 0.5]]
-    )
+    structure = Structure(Lattice.hexagonal(3, 5), [{"Li": 0.5, "Na": 0.25}, "O2-"], [[0, 0, 0], [1 / 3, 2 / 3, 0.5]])
     crystal = Crystal.from_structure(structure)
     assert_same(crystal, structure)
     assert_same(crystal, crystal.to_structure())

@@ -133,9 +133,7 @@ def build_parser() -> OneLineParser:
     parser = OneLineParser(prog="make_li_vac.py", description=__doc__.splitlines()[0])
     positive = whole_number(1)
     parser.add_argument("cif", help="CIF to start from; a bare name may also lie beside this script")
-    parser.add_argument(
-        "--num_aug", "--num-aug", type=positive, default=3, metavar="N", help="results (default 3)"
-    )
+    parser.add_argument("--num_aug", "--num-aug", type=positive, default=3, metavar="N", help="results (default 3)")
     parser.add_argument(
         "--seed", type=whole_number(0), default=42, help="the same seed gives the same files (default 42)"
     )
@@ -147,9 +145,7 @@ def build_parser() -> OneLineParser:
         help="default: the smallest that holds the occupancies and has N distinct results",
     )
     amount = parser.add_mutually_exclusive_group()
-    amount.add_argument(
-        "--n-vacancies", type=positive, default=1, metavar="K", help="atoms to remove (default 1)"
-    )
+    amount.add_argument("--n-vacancies", type=positive, default=1, metavar="K", help="atoms to remove (default 1)")
     amount.add_argument("--fraction", type=part, metavar="F", help="fraction of the atoms to remove")
     parser.add_argument("--element", default="Li", help="element to remove (default Li)")
     parser.add_argument("--out-dir", type=Path, metavar="DIR", help="default: beside the input")

@@ -97,9 +97,7 @@ def symmetry_permutations(structure: Structure, sites: Sequence[int]) -> np.ndar
     return np.unique(rows, axis=0)
 
 
-def inequivalent_subsets(
-    permutations: np.ndarray, size: int, rng: random.Random
-) -> Iterator[tuple[int, ...]]:
+def inequivalent_subsets(permutations: np.ndarray, size: int, rng: random.Random) -> Iterator[tuple[int, ...]]:
     """Random `size`-subsets of range(n), none the image of an earlier one under `permutations` (G, n)."""
     n_sites = permutations.shape[1]
     if math.comb(n_sites, size) <= MAX_ENUMERATED:
@@ -135,9 +133,7 @@ def distinct(structures: Iterable[Structure]) -> Iterator[Structure]:
     for structure in structures:
         new = fingerprint(structure)
         alike = [
-            other
-            for old, other in known
-            if len(old) == len(new) and np.abs(old - new).max() < FINGERPRINT_TOLERANCE
+            other for old, other in known if len(old) == len(new) and np.abs(old - new).max() < FINGERPRINT_TOLERANCE
         ]
         if not any(matcher.fit(other, structure) for other in alike):
             known.append((new, structure))
@@ -223,9 +219,7 @@ def make_vacancies(
         return vacancies_in_supercell(structure, num_aug, supercell=supercell, **options)
     for size in growing_supercells(structure):
         try:
-            return vacancies_in_supercell(
-                structure, num_aug, supercell=size, tolerance=AUTO_TOLERANCE, **options
-            )
+            return vacancies_in_supercell(structure, num_aug, supercell=size, tolerance=AUTO_TOLERANCE, **options)
         except VacancyError as error:
             reason = error
     raise VacancyError(f"no supercell of up to {MAX_ATOMS} atoms will do, in the largest: {reason}")

@@ -1,0 +1,30 @@
+"""Crystal graph networks for one property or many: `cgcnn.fit`, `cgcnn.load_model`. See README.md."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from cgcnn.experiment import RunResult
+    from cgcnn.inference import Model
+
+__version__ = "0.1.0"
+__all__ = ["fit", "load_model"]
+
+
+def fit(root_dir, **flags) -> RunResult:
+    """Train as `python main.py root_dir` does, with its flags as keywords: `fit("root_dir", epochs=40)`.
+
+    Files are written as there, under `out_dir`. Raises DataError where main.py would print an error.
+    """
+    from cgcnn.cli import parse_training, to_argv
+    from cgcnn.experiment import run
+
+    return run(parse_training([str(root_dir), *to_argv(flags)]))
+
+
+def load_model(path, *, device: str = "cpu") -> Model:
+    """A trained model, ours or original CGCNN weights: `load_model(path).predict(structures)` → DataFrame."""
+    from cgcnn.inference import load_model as load
+
+    return load(path, device=device)

@@ -1,0 +1,194 @@
+"""From the command line, a configuration file, a preset, a saved run or Python keywords to settled flags."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from cgcnn.flags import EXIT_BAD_INPUT, PARTS, PRESETS, prediction_parser, training_parser
+from cgcnn.labels import DataError
+
+# Seed spellings with an underscore or another case that are the same flag.
+_ALIASES = {
+    "--optimizer": "--optim",
+    "--lr-sch": "--scheduler",
+    "--loss-func": "--loss",
+    "--n-epochs": "--epochs",
+}
+
+
+def parse_training(argv: Sequence[str]) -> argparse.Namespace:
+    """Flags of main.py, in rising order: defaults, preset, the resumed run's, configuration file, command line.
+
+    Raises DataError for what is no flag, or no value of it.
+    """
+    words = _normalise(argv)
+    given = _explicit(words)
+    config, saved = {}, {}
+    if "config" in given:
+        config = _explicit([".", *to_argv(read_config(Path(given["config"])))], where=given["config"])
+    if "resume" in given:
+        saved = _saved_flags(Path(given["resume"]))
+    layers = [saved, config, given]
+    preset = next((layer["preset"] for layer in reversed(layers) if "preset" in layer), None)
+    if preset:
+        layers.insert(0, _explicit([".", *to_argv(PRESETS[preset])]))
+    flags: dict = {}
+    for layer in layers:
+        for part in PARTS:  # a ratio takes the place of a size given on a lower layer, and the other way round
+            ratio, size = f"{part}_ratio", f"{part}_size"
+            if ratio in layer and size in layer and layer[size] is not None:
+                raise DataError(f"--{part}-ratio and --{part}-size exclude each other")
+            if size in layer and layer[size] is not None:
+                flags.pop(ratio, None)
+            elif ratio in layer:
+                flags.pop(size, None)
+        flags.update({name: value for name, value in layer.items() if name != "data_options"})
+    parser = training_parser()
+    parser.set_defaults(**flags)
+    args = parser.parse_args(words)
+    _apply_positional(args)
+    _check(args)
+    return args
+
+
+def _explicit(words: Sequence[str], where: str | None = None) -> dict:
+    """The flags that stand in `words`, without defaults."""
+    parser = training_parser()
+    for action in parser._actions:
+        action.default = argparse.SUPPRESS
+    try:
+        return vars(parser.parse_args(words))
+    except DataError as error:
+        raise DataError(f"{where}: {error}" if where else str(error)) from None
+
+
+def _saved_flags(path: Path) -> dict:
+    """The flags of the run that a checkpoint belongs to; where it writes and how long is not among them."""
+    from cgcnn import checkpoint
+
+    content = checkpoint.read(path)
+    if "training" not in content:
+        raise DataError(f"{path}: a model, but no run to resume; use the checkpoint.pth.tar of the run")
+    flags = _explicit([".", *to_argv(content["args"])])
+    return {name: value for name, value in flags.items() if name not in ("max_time", "out_dir", "config")}
+
+
+def to_argv(flags: Mapping[str, object]) -> list[str]:
+    """Flags as a mapping (a configuration file, Python keywords) → the words of a command line."""
+    words: list[str] = []
+    for name, value in flags.items():
+        flag = "--" + name.replace("_", "-")
+        flag = "--T-max" if flag.lower() == "--t-max" else flag
+        if value is None or value == {} or value == []:
+            continue
+        if isinstance(value, bool):
+            words.append(flag if value else "--no-" + flag[2:])
+        elif isinstance(value, Mapping):
+            words += [flag, *(f"{key}={item}" for key, item in value.items())]
+        elif isinstance(value, list | tuple):
+            words += [flag, *map(str, value)]
+        else:
+            words += [f"{flag}={value}"]
+    return words
+
+
+def read_config(path: Path) -> dict:
+    """A TOML file of flags. Raises DataError where it cannot be read."""
+    if sys.version_info >= (3, 11):
+        import tomllib
+    else:
+        import tomli as tomllib
+    try:
+        with open(path, "rb") as file:
+            return tomllib.load(file)
+    except OSError as error:
+        raise DataError(f"{path}: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: not a TOML file ({error})") from None
+
+
+def run_script(function: Callable[[Sequence[str]], int], argv: Sequence[str] | None = None) -> int:
+    """Call a script's function; what the user did wrong becomes one line each on stderr and an exit status."""
+    try:
+        return function(sys.argv[1:] if argv is None else argv)
+    except DataError as error:
+        for line in str(error).splitlines():
+            print(f"error: {line}", file=sys.stderr)
+        return EXIT_BAD_INPUT
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        sys.stderr.close()
+        return 141
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"error: {where}{error.strerror or error}", file=sys.stderr)
+        return 1
+
+
+def train_command(argv: Sequence[str] | None = None) -> int:
+    """main.py."""
+    return run_script(_train, argv)
+
+
+def predict_command(argv: Sequence[str] | None = None) -> int:
+    """predict.py."""
+    return run_script(_predict, argv)
+
+
+def _train(argv: Sequence[str]) -> int:
+    args = parse_training(argv)
+    from cgcnn.experiment import run
+
+    return run(args).exit_status
+
+
+def _predict(argv: Sequence[str]) -> int:
+    args = prediction_parser().parse_args(_normalise(argv))
+    from cgcnn.inference import predict_files
+
+    return predict_files(args)
+
+
+def _normalise(argv: Sequence[str]) -> list[str]:
+    """Seed spellings to ours: underscores for dashes, and the second names of a flag."""
+    words = []
+    for word in argv:
+        flag, equals, value = word.partition("=")
+        if flag.startswith("--"):
+            flag = "--" + flag[2:].replace("_", "-")
+            flag = _ALIASES.get(flag, flag)
+        words.append(flag + equals + value)
+    return words
+
+
+def _apply_positional(args: argparse.Namespace) -> None:
+    """The original code's CIFData arguments after the folder: max_num_nbr radius dmin step random_seed."""
+    names = (("max_num_nbr", int), ("radius", float), ("dmin", float), ("step", float), ("seed", int))
+    extra = args.data_options[1:]
+    if len(extra) > len(names):
+        raise DataError(f"too many arguments after the data folder: {' '.join(extra)}")
+    for (name, kind), text in zip(names, extra, strict=False):
+        try:
+            setattr(args, name, kind(text))
+        except ValueError:
+            raise DataError(f"{name} (after the data folder) is {text!r}, not a number") from None
+    args.data_options = [*args.data_options[:1], *map(str, extra)]
+
+
+def _check(args: argparse.Namespace) -> None:
+    """What single flags cannot know of each other."""
+    if args.conditional_loss and args.metal_weight + args.semiconductor_weight <= 0:
+        raise DataError("--metal-weight and --semiconductor-weight are both 0")
+    if args.ema and args.swa:
+        raise DataError("--ema and --swa exclude each other")
+    if args.swa >= args.epochs:
+        raise DataError(f"--swa {args.swa} must be less than --epochs {args.epochs}")
+    if args.folds and (args.num_splits > 1 or args.split_file):
+        raise DataError("--folds makes its own splits: leave out --num-splits and --split-file")
+    if args.start_epoch >= args.epochs:
+        raise DataError(f"--start-epoch {args.start_epoch} leaves no epoch of --epochs {args.epochs}")

@@ -1,0 +1,250 @@
+"""A data folder → crystals with graphs, tasks and labels, ready to be split and trained on."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from argparse import Namespace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from cgcnn.features import composition_averages, element_table, read_element_table
+from cgcnn.files import is_writable
+from cgcnn.graph import GraphSettings
+from cgcnn.labels import (
+    AUXILIARY_NAMES,
+    DataError,
+    LabelTable,
+    raise_all,
+    read_auxiliary,
+    read_categories,
+    read_labels,
+)
+from cgcnn.store import GraphStore, GraphTable
+from cgcnn.structures import StructureError, find_structure_files
+from cgcnn.tasks import (
+    AUXILIARY,
+    CATEGORY,
+    CLASSIFICATION,
+    REGRESSION,
+    TARGET,
+    UNITS,
+    Task,
+    TaskSet,
+    class_labels,
+)
+
+CATEGORY_NAME = "material_type"
+MAX_LISTED = 100
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """n crystals: ids, graphs, the T tasks and their labels (n, T) in their units, NaN where missing.
+
+    elements: element vectors (119, F₀). notes: lines that the user should read. failed: id → reason, of crystals
+    that were left out. unnamed: one target from a table without header.
+    """
+
+    ids: list[str]
+    table: GraphTable
+    tasks: TaskSet
+    labels: np.ndarray
+    elements: Tensor
+    unnamed: bool = False
+    notes: list[str] = field(default_factory=list)
+    failed: dict[str, str] = field(default_factory=dict)
+
+
+def load_dataset(args: Namespace) -> Dataset:
+    """Read labels, build or fetch graphs, settle the tasks, as the flags say. Raises DataError."""
+    root = Path(args.data_options[0])
+    if not root.is_dir():
+        raise DataError(f"{root}: no such folder")
+    notes: list[str] = []
+    table, unnamed = _read_targets(root, args)
+    graphs, ids, failed = _graphs(root, table.ids, args)
+    values = table.values[[i not in failed for i in table.ids]]
+    tasks, columns = target_tasks(table, values, args)
+    labels = [values[:, column] for column in columns]
+    if args.conditional_loss:
+        category, note = read_categories(root / "all.csv", ids)
+        notes += [note] if note else []
+        classes = ("metal", "semiconductor")
+        weight = args.classification_weight
+        tasks.append(Task(CATEGORY_NAME, CLASSIFICATION, CATEGORY, weight=weight, classes=classes))
+        labels.append(category)
+    if args.auxiliary_tasks:
+        auxiliary, note = _auxiliary(root, ids, graphs)
+        notes += [note] if note else []
+        taken = {task.name for task in tasks}
+        for k, name in enumerate(AUXILIARY_NAMES):
+            unique = f"aux_{name}" if name in taken else name
+            weight = getattr(args, f"aux_task{k + 1}_weight")
+            tasks.append(Task(unique, REGRESSION, AUXILIARY, UNITS.get(name, ""), weight))
+            labels.append(auxiliary[:, k])
+    task_set = TaskSet(tuple(tasks))
+    _check_names(task_set, args)
+    if args.conditional_loss and task_set.gap is None:
+        raise DataError("--conditional-loss needs a regression target that is the band gap")
+    elements = _elements(root)
+    _check_elements(graphs, ids, elements)
+    if failed:
+        notes.append(f"{len(failed)} of {len(table.ids)} crystals are left out (--on-bad-structure skip)")
+    return Dataset(ids, graphs, task_set, np.stack(labels, axis=1), elements, unnamed, notes, failed)
+
+
+def target_tasks(table: LabelTable, values: np.ndarray, args: Namespace) -> tuple[list[Task], list[int]]:
+    """The targets that the flags choose among the columns, and the column of each. Raises DataError."""
+    wanted = args.targets or table.names
+    names = [word.removesuffix(":class") for word in wanted]
+    unknown = [name for name in names if name not in table.names]
+    if unknown:
+        raise DataError(f"{table.path}: no column {unknown[0]!r}; there are {', '.join(table.names)}")
+    columns = [table.names.index(name) for name in names]
+    kinds = [
+        CLASSIFICATION
+        if word.endswith(":class")
+        or args.task == "classification"
+        or (args.task == "multi" and not args.targets and k == len(wanted) - 1)
+        else REGRESSION
+        for k, word in enumerate(wanted)
+    ]
+    if args.task == "multi" and CLASSIFICATION not in kinds:
+        kinds[-1] = CLASSIFICATION
+    if args.task == "multi" and REGRESSION not in kinds:
+        raise DataError(f"{table.path}: --task multi needs a regression and a class, found one label column")
+    num_regressions = kinds.count(REGRESSION)
+    weights = [args.task1_weight, args.task2_weight] if num_regressions > 1 else [1.0]
+    tasks = []
+    for name, column, kind in zip(names, columns, kinds, strict=True):
+        if np.isnan(values[:, column]).all():
+            raise DataError(f"{table.path}: no label for {name} in any row")
+        transform = args.transforms.get(name, "none")
+        unit = args.units.get(name, UNITS.get(name, ""))
+        try:
+            if kind == REGRESSION:
+                weight = weights.pop(0) if weights else 0.5
+                tasks.append(Task(name, kind, TARGET, unit, weight, transform=transform))
+            else:
+                weight = args.cls_weight if num_regressions else (1.0 if len(kinds) == 1 else 0.5)
+                tasks.append(Task(name, kind, weight=weight, classes=class_labels(values[:, column])))
+        except ValueError as error:
+            raise DataError(f"{table.path}: column {name}: {error}") from None
+    return tasks, columns
+
+
+def target_columns(table: LabelTable, ids: Sequence[str], tasks: TaskSet) -> np.ndarray:
+    """Labels (n, T) of these ids for a model's tasks, to stand beside its predictions; NaN where there is none.
+
+    Columns go by name; a table without header, or one whose single column has another name, by position.
+    """
+    row_of = {crystal_id: row for row, crystal_id in enumerate(table.ids)}
+    rows = np.array([row_of.get(i, -1) for i in ids])
+    labels = np.full((len(ids), len(tasks)), np.nan)
+    targets = [task.name for task in tasks.targets]
+    by_position = not table.has_header or (len(targets) == 1 and len(table.names) == 1)
+    names = dict(zip(targets, table.names, strict=False)) if by_position else {name: name for name in targets}
+    for name, column in names.items():
+        if column in table.names:
+            values = np.append(table.values[:, table.names.index(column)], np.nan)
+            labels[:, tasks.column(name)] = values[rows]
+    return labels
+
+
+def graph_settings(args: Namespace) -> GraphSettings:
+    """What the flags say about graphs."""
+    return GraphSettings(args.radius, args.max_num_nbr, args.neighbors)
+
+
+def cache_folder(root: Path, given: str | None) -> Path:
+    """Where the graphs of a data folder are kept: in it, or, if that cannot be written, in the user's cache."""
+    name = f"{root.resolve().name}-{hashlib.sha256(str(root.resolve()).encode()).hexdigest()[:8]}"
+    if given:
+        return Path(given) / name
+    inside = root / ".cgcnn_cache"
+    if is_writable(inside):
+        return inside
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "cgcnn" / name
+
+
+def _read_targets(root: Path, args: Namespace) -> tuple[LabelTable, bool]:
+    path = root / "id_prop.csv"
+    table = read_labels(path)
+    if table.has_header:
+        return table, False
+    if len(table.names) == 2 and args.task != "classification":
+        names = ("formation_energy", "defect_label") if args.task == "multi" else ("work_function", "band_gap")
+        return read_labels(path, names=names), False
+    return table, len(table.names) == 1
+
+
+def _graphs(root: Path, ids: Sequence[str], args: Namespace) -> tuple[GraphTable, list[str], dict[str, str]]:
+    """Graphs of the crystals that can be read, their ids, and the reason for each that cannot."""
+    try:
+        found = find_structure_files(root)
+    except StructureError as error:
+        raise DataError(f"{root}: {error}") from None
+    failed = {i: "no structure file of this name" for i in ids if i not in found}
+    folder = cache_folder(root, args.cache_dir)
+    store = GraphStore(folder, graph_settings(args))
+    files = {i: found[i] for i in ids if i in found}
+    bad, _ = store.update(files, jobs=args.graph_jobs, verify=args.verify_cache)
+    failed |= bad
+    if failed and args.on_bad_structure == "stop":
+        lines = [f"{found.get(i, root / f'{i}.cif')}: {reason}" for i, reason in failed.items()]
+        lines = [f"{root / 'id_prop.csv'}: {len(failed)} of {len(ids)} crystals cannot be used", *lines]
+        raise_all([*lines, "--on-bad-structure skip goes on without them"], limit=MAX_LISTED)
+    good = [i for i in ids if i not in failed]
+    if not good:
+        raise DataError(f"{root}: none of the {len(ids)} crystals in id_prop.csv can be used")
+    return store.table(good), good, failed
+
+
+def _auxiliary(root: Path, ids: Sequence[str], graphs: GraphTable) -> tuple[np.ndarray, str | None]:
+    path = root / "ax.csv"
+    if path.exists():
+        return read_auxiliary(path, ids), None
+    values = np.full((len(ids), 3), np.nan)
+    values[:, [0, 2]] = composition_averages(graphs)
+    note = f"{path}: not there; {AUXILIARY_NAMES[0]} and {AUXILIARY_NAMES[2]} are computed from the composition, "
+    return values, note + f"{AUXILIARY_NAMES[1]} is masked"
+
+
+def _elements(root: Path) -> Tensor:
+    own = root / "atom_init.json"
+    return read_element_table(own) if own.exists() else element_table()
+
+
+def _check_elements(graphs: GraphTable, ids: Sequence[str], elements: Tensor) -> None:
+    """Every element needs a vector. Raises DataError that names the crystals."""
+    unknown = torch.isnan(elements).any(dim=1).numpy()
+    species = graphs.columns["numbers"]
+    if not unknown[np.unique(species)].any():
+        return
+    faults = []
+    for k, crystal_id in enumerate(ids):
+        part = slice(s := int(graphs.start["species"][k]), s + int(graphs.length["species"][k]))
+        for number in np.unique(species[part]):
+            if unknown[number]:
+                faults.append(f"{crystal_id}: no element vector for atomic number {number}")
+    raise_all(faults)
+
+
+def _check_names(tasks: TaskSet, args: Namespace) -> None:
+    for flag, given in (
+        ("--task-weights", args.task_weights),
+        ("--units", args.units),
+        ("--transforms", args.transforms),
+    ):
+        unknown: Mapping = {name: None for name in given if name not in tasks}
+        if unknown:
+            known = ", ".join(task.name for task in tasks)
+            raise DataError(f"{flag}: no task {next(iter(unknown))!r}; there are {known}")
+    if not any(args.task_weights.get(task.name, task.weight) > 0 for task in tasks.targets):
+        raise DataError("all targets have the weight 0")

@@ -1,0 +1,476 @@
+"""One command of main.py: data, splits, training, test, and all that is written down about it."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from argparse import Namespace
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from cgcnn import checkpoint, report
+from cgcnn.batch import Collator
+from cgcnn.checkpoint import TrainedModel
+from cgcnn.dataset import Dataset, graph_settings, load_dataset
+from cgcnn.files import write_text
+from cgcnn.flags import EXIT_STOPPED
+from cgcnn.labels import DataError
+from cgcnn.logs import close_logger, log_train_metrics, log_val_metrics, setup_logger
+from cgcnn.losses import (
+    AdaptiveWeights,
+    MultiTaskLoss,
+    balanced_class_weights,
+    has_trained_category,
+    task_weights,
+)
+from cgcnn.metrics import task_metrics
+from cgcnn.network import classic_dropout
+from cgcnn.prediction import GapRule, predict_rows
+from cgcnn.report import Outputs
+from cgcnn.schedules import Schedule
+from cgcnn.splits import Split, SplitSettings, make_splits, read_split
+from cgcnn.tasks import Normalizer
+from cgcnn.training import Epoch, FitSettings, Interrupted, Trainer, TrainingError, validation_score
+
+
+@dataclass
+class SplitResult:
+    """One split, trained: its networks' states, its epochs, its best validation score."""
+
+    states: list[dict[str, Tensor]] = field(default_factory=list)
+    history: list[Epoch] = field(default_factory=list)
+    score: float = 0.0
+
+    def to_dict(self) -> dict:
+        return {
+            "states": self.states,
+            "history": [vars(epoch) for epoch in self.history],
+            "score": self.score,
+        }
+
+    @classmethod
+    def from_dict(cls, saved: Mapping) -> SplitResult:
+        return cls(list(saved["states"]), [Epoch(**epoch) for epoch in saved["history"]], saved["score"])
+
+
+@dataclass
+class RunResult:
+    """What `cgcnn.fit` returns: metrics (a row a split), predictions of the test parts, the model, its files."""
+
+    metrics: pd.DataFrame
+    predictions: pd.DataFrame
+    model: TrainedModel | None
+    model_path: Path
+    exit_status: int = 0
+
+
+class Experiment:
+    """A run of main.py. `run` does it all; what it holds between epochs is what a checkpoint keeps."""
+
+    def __init__(self, args: Namespace, say: Callable[[str], None] = print) -> None:
+        self.args, self.say = args, say
+        self.begun = time.monotonic()
+        self.out = Outputs(Path(args.out_dir), report.run_id(args))
+        self.device = "cuda" if torch.cuda.is_available() and not args.disable_cuda else "cpu"
+        self.done: list[SplitResult] = []
+        self.members: list[dict[str, Tensor]] = []
+        self.stop_signal: int | None = None
+        self.bar = None
+
+    def run(self) -> RunResult:
+        """Raises DataError for what is wrong with the input, TrainingError where the loss is not finite."""
+        args = self.args
+        if args.threads:
+            torch.set_num_threads(args.threads)
+        saved = checkpoint.read(Path(args.resume)) if args.resume else None
+        self.data = load_dataset(args)
+        self.splits = self._splits()
+        graph_seconds = time.monotonic() - self.begun
+        self._announce(graph_seconds)
+        if saved is not None:
+            self._restore(saved)
+        elif line := self.out.move_old():
+            self.say(line)
+        self.out.result.mkdir(parents=True, exist_ok=True)
+        write_config(self.out.file("config.toml"), args)
+        for k, split in enumerate(self.splits):
+            split.write(self.out.file(f"split{k + 1}_ids.csv"), self.data.ids)
+        self.collator = Collator(self.data.table, self.data.labels)
+        with self._signals():
+            for k in range(len(self.done), len(self.splits)):
+                self._fit_split(k, saved["training"] if saved and k == len(self.done) else None)
+                saved = None
+        return self._finish(graph_seconds)
+
+    def _splits(self) -> list[Split]:
+        args, data = self.args, self.data
+        count = args.num_splits
+        if args.split_file:
+            split, left_out = read_split(Path(args.split_file), data.ids)
+            if left_out:
+                self.say(f"{args.split_file}: {len(left_out)} crystals are not in it and are left out")
+            return [split] * count
+        names = ("train_ratio", "val_ratio", "test_ratio", "train_size", "val_size", "test_size", "folds")
+        settings = SplitSettings(
+            **{name: getattr(args, name) for name in names}, group_by_formula=args.group_by == "formula"
+        )
+        return make_splits(data.table.formulas, settings, num_splits=count, seed=args.seed)
+
+    def _announce(self, seconds: float) -> None:
+        data, split = self.data, self.splits[0]
+        atoms, edges = data.table.length["atoms"].sum(), data.table.length["edges"].sum()
+        self.say(
+            f"{len(data.ids)} crystals, {atoms} atoms, {edges} edges, ready in {seconds:.1f} s; "
+            f"{len(split.train)} train, {len(split.val)} validation, {len(split.test)} test"
+            + (f", {len(self.splits)} splits" if len(self.splits) > 1 else "")
+        )
+        for note in data.notes:
+            self.say(note)
+        for crystal_id, reason in list(data.failed.items())[:10]:
+            self.say(f"  {crystal_id}: {reason}")
+        self.say(f"tasks: {', '.join(f'{t.name} ({t.kind})' for t in data.tasks)}; on {self.device}")
+        self.say(f"run {self.out.run_id}")
+
+    def _template(self, split: Split) -> TrainedModel:
+        """The untrained model of a split: everything but weights, normalisers from its training part."""
+        args, data = self.args, self.data
+        train = torch.from_numpy(data.labels[split.train])
+        normalizers = {}
+        for column, task in enumerate(data.tasks):
+            if not task.is_regression:
+                continue
+            if task.role == "target" and torch.isnan(train[:, column]).all():
+                raise DataError(f"no crystal of the training part has a label for {task.name}")
+            try:
+                normalizers[task.name] = Normalizer.fit(train[:, column], task.transform, standardise=args.normalize)
+            except ValueError as error:
+                raise DataError(f"{task.name}: {error}") from None
+        weights = task_weights(data.tasks, args.task_weights)
+        rule = GapRule(args.metal_threshold, args.min_bandgap) if has_trained_category(data.tasks, weights) else None
+        return TrainedModel(
+            name=args.model,
+            config=network_config(args, data),
+            tasks=data.tasks,
+            elements=data.elements,
+            normalizers=normalizers,
+            graph=graph_settings(args),
+            rule=rule,
+            unnamed=data.unnamed,
+            args=flags_as_plain(args),
+        )
+
+    def _loss(self, template: TrainedModel, split: Split) -> MultiTaskLoss:
+        args, tasks = self.args, self.data.tasks
+        class_weights = {}
+        if args.class_weights == "balanced":
+            for column, task in enumerate(tasks):
+                if not task.is_regression:
+                    labels = torch.from_numpy(self.data.labels[split.train][:, column])
+                    class_weights[task.name] = balanced_class_weights(labels, task.num_outputs).to(self.device)
+        return MultiTaskLoss(
+            tasks,
+            template.normalizers,
+            task_weights(tasks, args.task_weights),
+            loss=args.loss,
+            metal_weight=args.metal_weight if args.conditional_loss else None,
+            semiconductor_weight=args.semiconductor_weight if args.conditional_loss else None,
+            class_weights=class_weights,
+        )
+
+    def _fit_split(self, k: int, saved: Mapping | None) -> None:
+        """Train the networks of split k, from the saved state if there is one."""
+        args = self.args
+        logger = setup_logger(self.out.run_id, k + 1, self.out.result / "log")
+        result = SplitResult()
+        if saved is not None:
+            self.members, result.history = (
+                list(saved["members"]),
+                [Epoch(**e) for e in saved["member_history"]],
+            )
+        try:
+            for member in range(len(self.members), args.ensemble):
+                trainer = self._trainer(k, member, result, logger)
+                if saved is not None:
+                    trainer.load_state_dict(saved["trainer"])
+                    saved = None
+                with self._progress(k, member, trainer):
+                    trainer.run()
+                self.members.append({name: value.cpu() for name, value in trainer.best_state.items()})
+                result.history += trainer.history
+                result.score += trainer.best_score / args.ensemble
+        finally:
+            close_logger(logger)
+        result.states, self.members = self.members, []
+        self.done.append(result)
+
+    def _trainer(self, k: int, member: int, result: SplitResult, logger) -> Trainer:
+        args, data, split = self.args, self.data, self.splits[k]
+        seed = args.seed + 1000 * member + k
+        torch.manual_seed(seed)
+        template = self._template(split)
+        network = template.build().to(self.device)
+        scales = {name: _spread(data, name, split) for name in template.normalizers}
+        validation = torch.tensor(split.val)
+
+        def score(model) -> tuple[float, dict[str, float]]:
+            predicted = self._predict([model], template, validation)
+            metrics = {
+                task.name: task_metrics(
+                    task, data.labels[split.val][:, data.tasks.column(task.name)], predicted[task.name]
+                )
+                for task in data.tasks.targets
+            }
+            shown = {f"{name} {what}": m[what] for name, m in metrics.items() for what in ("MAE", "ACC") if what in m}
+            return validation_score(metrics, scales), shown
+
+        return Trainer(
+            network,
+            self._loss(template, split),
+            self.collator,
+            torch.tensor(split.train),
+            fit_settings(args, seed),
+            score,
+            data.ids,
+            self.device,
+            AdaptiveWeights(args.adaptive_weight_update) if args.adaptive_weights else None,
+            on_batch=lambda trainer: self._after_batch(trainer, template, result, logger),
+            on_epoch=lambda trainer: self._after_epoch(trainer, template, result, logger),
+            epoch=args.start_epoch,
+        )
+
+    def _predict(self, networks: Sequence, template: TrainedModel, rows: Tensor) -> dict[str, np.ndarray]:
+        return predict_rows(
+            networks,
+            self.collator,
+            rows,
+            template.tasks,
+            template.normalizers,
+            rule=template.rule,
+            batch_size=self.args.batch_size,
+            device=self.device,
+        )
+
+    def _after_batch(self, trainer: Trainer, template: TrainedModel, result: SplitResult, logger) -> None:
+        if trainer.batch % self.args.print_freq == 0:
+            seen = trainer.batch * self.args.batch_size
+            losses = {name: total / seen for name, total in trainer.sums.items()}
+            logger.info("epoch %d batch %d loss %s", trainer.epoch + 1, trainer.batch, losses)
+        out_of_time = self.args.max_time is not None and time.monotonic() - self.begun > self.args.max_time
+        if self.stop_signal is not None or out_of_time:
+            self._save(trainer, template, result)
+            raise Interrupted("the time of --max-time is over" if self.stop_signal is None else "stopped by a signal")
+
+    def _after_epoch(self, trainer: Trainer, template: TrainedModel, result: SplitResult, logger) -> None:
+        last = trainer.history[-1]
+        log_train_metrics(logger, trainer.epoch, {**last.losses, "lr": last.lr})
+        log_val_metrics(logger, trainer.epoch, {"score": last.score, **last.metrics}, "val")
+        self._save(trainer, template, result)
+        if trainer.best_epoch == trainer.epoch - 1:
+            best = template.with_states([*self.members, trainer.best_state])
+            checkpoint.save(self.out.top("model_best.pth.tar"), best.to_dict())
+        if self.bar is not None:
+            self.bar.set_postfix_str("  ".join(f"{name} {value:.4g}" for name, value in last.metrics.items()))
+            self.bar.update(1)
+
+    def _save(self, trainer: Trainer, template: TrainedModel, result: SplitResult) -> None:
+        content = template.with_states([trainer.model.state_dict()]).to_dict()
+        content |= {
+            "epoch": trainer.epoch,
+            "best_score": trainer.best_score,
+            "training": {
+                "trainer": trainer.state_dict(),
+                "done": [split.to_dict() for split in self.done],
+                "members": self.members,
+                "member_history": [vars(epoch) for epoch in result.history],
+                "ids": self.data.ids,
+                "splits": [[split.train, split.val, split.test] for split in self.splits],
+            },
+        }
+        checkpoint.save(self.out.top("checkpoint.pth.tar"), content)
+
+    def _restore(self, saved: Mapping) -> None:
+        """Check that a checkpoint is of this run, and take over what was finished. Raises DataError."""
+        path, training = self.args.resume, saved["training"]
+        if saved["tasks"] != self.data.tasks.to_list():
+            before = ", ".join(task["name"] for task in saved["tasks"])
+            now = ", ".join(task.name for task in self.data.tasks)
+            raise DataError(f"{path}: a checkpoint of other tasks ({before}) than this run's ({now})")
+        if saved["model"] != self.args.model or saved["config"] != network_config(self.args, self.data):
+            raise DataError(f"{path}: a checkpoint of another network than this run's flags describe")
+        splits = [[split.train, split.val, split.test] for split in self.splits]
+        if training["ids"] != self.data.ids or training["splits"] != splits:
+            raise DataError(f"{path}: a checkpoint of other crystals, or of another split of them")
+        self.done = [SplitResult.from_dict(split) for split in training["done"]]
+
+    def _finish(self, graph_seconds: float) -> RunResult:
+        """Test every split, write the tables, save the models, print the end."""
+        data, out = self.data, self.out
+        rows, tables, models = [], [], []
+        for k, (split, result) in enumerate(zip(self.splits, self.done, strict=True)):
+            model = self._template(split).with_states(result.states)
+            networks = [network.to(self.device) for network in model.networks]
+            predicted = self._predict(networks, model, torch.tensor(split.test, dtype=torch.int64))
+            model.networks = [network.cpu() for network in networks]
+            labels = data.labels[split.test]
+            rows.append({"Split": k + 1, **report.metric_row(data.tasks, labels, predicted)})
+            ids = [data.ids[i] for i in split.test]
+            tables.append(report.prediction_table(ids, data.tasks, predicted, labels, unnamed=data.unnamed))
+            models.append(model)
+            report.write_timing(out.file(f"split{k + 1}_timing.csv"), result.history)
+            report.write_history(out.file(f"split{k + 1}_history.csv"), result.history)
+            if len(self.splits) > 1:
+                checkpoint.save(out.file(f"split{k + 1}_trained_model.pt"), model.to_dict())
+            self.say("")
+            title = f"split {k + 1} of {len(self.splits)}" if len(self.splits) > 1 else "result"
+            best = int(np.argmin([epoch.score for epoch in result.history])) + 1 if result.history else 0
+            self.say(f"{title}: test part, model of epoch {best} (best on validation)")
+            self.say(report.end_table(data.tasks, labels, predicted, data.labels[split.train]))
+        best = int(np.argmin([result.score for result in self.done]))
+        checkpoint.save(out.file("trained_model.pt"), models[best].to_dict())
+        checkpoint.save(out.top("model_best.pth.tar"), models[best].to_dict())
+        metrics = pd.DataFrame(rows)
+        report.write_table(out.file("metrics.csv"), metrics)
+        report.write_mae(out.file("mae.csv"), rows, flags_as_plain(self.args))
+        if len(tables) > 1:
+            predictions = pd.concat([t.assign(split=k + 1) for k, t in enumerate(tables)], ignore_index=True)
+        else:
+            predictions = tables[0]
+        report.write_table(out.predictions, predictions)
+        report.write_table(out.top("test_results.csv"), tables[best])
+        timing = [
+            {"split": k + 1, "epochs": len(r.history), **report.timing_summary(r.history)}
+            for k, r in enumerate(self.done)
+        ]
+        report.write_table(out.file("overall_timing_summary.csv"), pd.DataFrame(timing))
+        if self.args.adaptive_weights:
+            names = [task.name for task in data.tasks.targets]
+            report.write_adaptive(out.file("adaptive_weights_summary.csv"), [r.history for r in self.done], names)
+        training = sum(row["total"] for row in timing)
+        total = time.monotonic() - self.begun
+        if len(rows) > 1:
+            self.say("")
+            self.say(
+                "mean over splits: "
+                + ", ".join(
+                    f"{name} {metrics[name].mean():.4f} ± {metrics[name].std(ddof=0):.4f}"
+                    for name in metrics.columns[1:]
+                )
+            )
+        self.say("")
+        self.say(f"data {graph_seconds:.1f} s, training {training:.1f} s, whole run {total:.1f} s")
+        self.say(
+            f"predictions: {out.top('test_results.csv')}; model: {out.top('model_best.pth.tar')}; more in {out.result}"
+        )
+        return RunResult(metrics, predictions, models[best], out.file("trained_model.pt"))
+
+    @contextmanager
+    def _progress(self, k: int, member: int, trainer: Trainer):
+        from tqdm import tqdm
+
+        name = "training" if len(self.splits) == 1 else f"split {k + 1}/{len(self.splits)}"
+        if self.args.ensemble > 1:
+            name += f" network {member + 1}/{self.args.ensemble}"
+        total = self.args.epochs
+        with tqdm(total=total, initial=trainer.epoch, desc=name, unit="epoch", disable=None, leave=False) as self.bar:
+            yield
+        self.bar = None
+
+    @contextmanager
+    def _signals(self):
+        """SIGINT and SIGTERM ask for a stop after the batch; a second one stops at once."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+
+        def ask(number, frame):
+            self.stop_signal = number
+            signal.signal(number, before[number])
+
+        before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+def run(args: Namespace, say: Callable[[str], None] = print) -> RunResult:
+    """Do what main.py's flags say; a stop that was asked for is told, with the command that goes on."""
+    experiment = Experiment(args, say)
+    try:
+        return experiment.run()
+    except Interrupted as stop:
+        path = experiment.out.top("checkpoint.pth.tar")
+        say(f"{stop}: saved. Go on with: python main.py {args.data_options[0]} --resume {path}")
+        status = 128 + experiment.stop_signal if experiment.stop_signal else EXIT_STOPPED
+        return RunResult(pd.DataFrame(), pd.DataFrame(), None, path, status)
+    except TrainingError as error:
+        path = experiment.out.top("checkpoint.pth.tar")
+        kept = f"; the last good state is in {path}" if path.exists() else ""
+        raise DataError(f"{error}{kept}") from None
+
+
+def fit_settings(args: Namespace, seed: int) -> FitSettings:
+    """How the flags say to train."""
+    schedule = Schedule(
+        args.scheduler,
+        args.lr,
+        args.epochs,
+        tuple(args.lr_milestones),
+        t_max=args.T_max,
+        eta_min=args.eta_min,
+    )
+    return FitSettings(
+        schedule,
+        args.batch_size,
+        args.optim,
+        args.momentum,
+        args.weight_decay,
+        args.clip_grad,
+        args.ema,
+        args.swa,
+        args.patience,
+        seed,
+        args.workers,
+    )
+
+
+def network_config(args: Namespace, data: Dataset) -> dict:
+    """The network's configuration that the flags describe."""
+    names = ("atom_fea_len", "h_fea_len", "n_conv", "n_h", "pooling", "readout", "dmin", "radius", "step")
+    dropout = classic_dropout(data.tasks) if args.dropout is None else args.dropout
+    return {**{name: getattr(args, name) for name in names}, "dropout": dropout}
+
+
+def flags_as_plain(args: Namespace) -> dict:
+    """All flags that are set, as a checkpoint and a configuration file hold them."""
+    left_out = ("config", "resume", "max_time", "out_dir", "data_options")
+    return {
+        name: value
+        for name, value in vars(args).items()
+        if name not in left_out and value is not None and value != {} and value != ""
+    }
+
+
+def write_config(path: Path, args: Namespace) -> None:
+    """The complete configuration of a run, which --config repeats."""
+    import tomli_w
+
+    write_text(
+        path,
+        f"# python main.py {args.data_options[0]} --config {path.name}\n" + tomli_w.dumps(flags_as_plain(args)),
+    )
+
+
+def _spread(data: Dataset, name: str, split: Split) -> float:
+    """Standard deviation of a task's training labels in its unit."""
+    spread = float(np.nanstd(data.labels[split.train][:, data.tasks.column(name)]))
+    return spread if spread > 0 else 1.0

@@ -1,0 +1,367 @@
+"""Every flag of the scripts, once: name, kind, default, help. Imports nothing heavy: `--help` answers at once."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Callable
+
+from cgcnn.labels import DataError
+
+EXIT_BAD_INPUT = 2
+EXIT_SOME_FAILED = 3
+EXIT_STOPPED = 75  # sysexits: try again later; the run was saved and can be resumed
+PARTS = ("train", "val", "test")
+TASKS = ("regression", "classification", "multi")
+# Flags that a preset sets; what the user gives wins.
+PRESETS: dict[str, dict] = {}
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse that raises DataError, so that a script and a Python call are told the same line."""
+
+    def error(self, message: str):
+        raise DataError(message)
+
+
+def training_parser() -> Parser:
+    """The flags of main.py."""
+    parser = Parser(
+        prog="main.py",
+        allow_abbrev=False,
+        description="Train, validate and test a crystal graph network on a folder of crystals and a table of labels.",
+    )
+    parser.add_argument(
+        "data_options",
+        nargs="+",
+        metavar="DIR [OPTION ...]",
+        help="data folder; then, as in the original code, max_num_nbr radius dmin step random_seed",
+    )
+    _add_setup(parser.add_argument_group("run"))
+    _add_tasks(parser.add_argument_group("tasks"))
+    _add_loss(parser.add_argument_group("loss"))
+    _add_data(parser.add_argument_group("data and splits"))
+    _add_graph(parser.add_argument_group("crystal graph"))
+    _add_network(parser.add_argument_group("network"))
+    _add_learning(parser.add_argument_group("learning"))
+    return parser
+
+
+def _add_setup(group) -> None:
+    add = group.add_argument
+    add("--config", metavar="FILE", help="TOML file of flags; every run writes its own to result/")
+    add("--preset", choices=sorted(PRESETS), help="a set of flags; those given beside it win")
+    add("--out-dir", default=".", metavar="DIR", help="where result/ and checkpoints are written (default: .)")
+    add("--run-name", default="", metavar="NAME", help="suffix of the run's id")
+    add("--resume", metavar="PATH", help="continue the run saved in this checkpoint, with its flags")
+    add(
+        "--start-epoch",
+        type=_at_least(0),
+        default=0,
+        metavar="N",
+        help="number of the first epoch (default: 0)",
+    )
+    add("--max-time", type=duration, metavar="TIME", help="save and stop in time: 11h, 30m, 90s or 1-12:00:00")
+    add("--seed", type=int, default=123, help="of splits, weights and order (default: 123)")
+    add("--disable-cuda", action=argparse.BooleanOptionalAction, default=False, help="use the CPU")
+    add("--threads", type=_at_least(1), metavar="N", help="CPU threads (default: torch's choice)")
+    add(
+        "-j",
+        "--workers",
+        type=_at_least(0),
+        default=0,
+        metavar="N",
+        help="processes that make batches (default: 0)",
+    )
+    add(
+        "-p",
+        "--print-freq",
+        type=_at_least(1),
+        default=10,
+        metavar="N",
+        help="batches a log line (default: 10)",
+    )
+
+
+def _add_tasks(group) -> None:
+    add = group.add_argument
+    add(
+        "--task",
+        choices=TASKS,
+        default="regression",
+        help="what the label columns are; multi: the last is a class",
+    )
+    add("--targets", nargs="+", metavar="NAME[:class]", help="columns to predict (default: all)")
+    add("--units", nargs="+", type=_pair(str), default={}, action=_Pairs, metavar="NAME=UNIT")
+    add(
+        "--transforms",
+        nargs="+",
+        type=_pair(str),
+        default={},
+        action=_Pairs,
+        metavar="NAME=none|log|scaling",
+        help="learn log10, or 1000 times, of a label",
+    )
+    add(
+        "--auxiliary-tasks",
+        action=argparse.BooleanOptionalAction,
+        default=False,
+        help="learn ax.csv beside the targets",
+    )
+    add(
+        "--normalize",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="standardise targets on the training part",
+    )
+    add(
+        "--min-bandgap",
+        type=_at_least(0.0),
+        default=0.015,
+        metavar="EV",
+        help="smallest gap of a semiconductor (0.015)",
+    )
+    add("--metal-threshold", type=_ratio, default=0.5, metavar="P", help="p(metal) above it: gap 0 (0.5)")
+
+
+def _add_loss(group) -> None:
+    add = group.add_argument
+    number = _at_least(0.0)
+    add("--loss", choices=("mse", "l1", "huber"), default="mse", help="of regressions (default: mse)")
+    add("--task1-weight", type=number, default=0.5, metavar="W", help="first regression of several (0.5)")
+    add("--task2-weight", type=number, default=0.5, metavar="W", help="second regression (0.5)")
+    add("--task-weights", nargs="+", type=_pair(number), default={}, action=_Pairs, metavar="NAME=W")
+    add(
+        "--adaptive-weights",
+        action=argparse.BooleanOptionalAction,
+        default=False,
+        help="target weights follow the losses",
+    )
+    add("--adaptive-weight-update", type=_ratio, default=0.01, metavar="U", help="their step an epoch (0.01)")
+    add(
+        "--conditional-loss",
+        action=argparse.BooleanOptionalAction,
+        default=False,
+        help="gap loss by metal or semiconductor",
+    )
+    add(
+        "--classification-weight",
+        type=number,
+        default=0.6,
+        metavar="W",
+        help="of the category in that loss (0.6)",
+    )
+    add("--metal-weight", type=number, default=0.5, metavar="W", help="of a metal's gap loss (0.5)")
+    add("--semiconductor-weight", type=number, default=0.5, metavar="W", help="of a semiconductor's (0.5)")
+    add(
+        "--cls-weight",
+        type=number,
+        default=0.5,
+        metavar="W",
+        help="of a class beside regressions, --task multi (0.5)",
+    )
+    add(
+        "--class-weights",
+        choices=("none", "balanced"),
+        default="none",
+        help="balanced: rare classes weigh more",
+    )
+    for k in (1, 2, 3):
+        add(
+            f"--aux-task{k}-weight",
+            type=number,
+            default=0.1,
+            metavar="W",
+            help=f"of auxiliary task {k} (0.1)",
+        )
+
+
+def _add_data(group) -> None:
+    add = group.add_argument
+    for part, text in (("train", "what is left"), ("val", "0.1"), ("test", "0.1")):
+        default = None if part == "train" else 0.1
+        add(f"--{part}-ratio", type=_ratio, default=default, metavar="R", help=f"share of crystals ({text})")
+        add(f"--{part}-size", type=_at_least(0), metavar="N", help="the same as a number")
+    add("--split-file", metavar="CSV", help="table cif_id,split with train, val or test")
+    add("--folds", type=_at_least(0), default=0, metavar="K", help="K-fold cross-validation")
+    add("--group-by", choices=("none", "formula"), default="none", help="formula: none in two parts")
+    add("--num-splits", type=_at_least(1), default=1, metavar="N", help="repeat with another shuffle and seed")
+    add(
+        "--on-bad-structure",
+        choices=("stop", "skip"),
+        default="stop",
+        help="list bad files, then stop or go on",
+    )
+    add("--cache-dir", metavar="DIR", help="where crystal graphs are kept (default: in the data folder)")
+    add(
+        "--verify-cache",
+        action=argparse.BooleanOptionalAction,
+        default=False,
+        help="compare the content of every file",
+    )
+    add("--graph-jobs", type=int, default=-1, metavar="N", help="processes that build graphs (-1: one a core)")
+
+
+def _add_graph(group) -> None:
+    add = group.add_argument
+    add(
+        "--neighbors",
+        choices=("shell", "classic"),
+        default="shell",
+        help="classic: cut tied shells at --max-num-nbr",
+    )
+    add("--max-num-nbr", type=_at_least(1), default=12, metavar="M", help="neighbours an atom (12)")
+    add("--radius", type=_at_least(0.1), default=8.0, metavar="ANGSTROM", help="cutoff radius (8)")
+    add("--dmin", type=_at_least(0.0), default=0.0, metavar="ANGSTROM", help="first Gaussian (0)")
+    add("--step", type=_at_least(0.01), default=0.2, metavar="ANGSTROM", help="between Gaussians (0.2)")
+
+
+def _add_network(group) -> None:
+    add = group.add_argument
+    add("--model", choices=("cgcnn",), default="cgcnn", help="network")
+    add("--atom-fea-len", type=_at_least(1), default=64, metavar="N", help="atom vector in convolutions (64)")
+    add("--h-fea-len", type=_at_least(1), default=128, metavar="N", help="hidden vector (128)")
+    add("--n-conv", type=_at_least(0), default=3, metavar="N", help="convolutions (3)")
+    add("--n-h", type=_at_least(1), default=1, metavar="N", help="hidden layers after pooling (1)")
+    add("--pooling", choices=("mean", "attention"), default="mean", help="atoms to crystal (mean)")
+    add(
+        "--readout",
+        choices=("per-atom", "classic"),
+        default="per-atom",
+        help="widen atoms before pooling, or after",
+    )
+    add(
+        "--dropout",
+        type=_ratio,
+        metavar="P",
+        help="after pooling (default: 0.5 for classification alone, else 0)",
+    )
+
+
+def _add_learning(group) -> None:
+    add = group.add_argument
+    number = _at_least(0.0)
+    add("--epochs", type=_at_least(1), default=80, metavar="N", help="(80)")
+    add("-b", "--batch-size", type=_at_least(1), default=256, metavar="N", help="(256)")
+    add("--optim", type=_choice("SGD", "Adam", "AdamW"), default="SGD", metavar="SGD|Adam|AdamW", help="(SGD)")
+    add("--lr", "--learning-rate", type=number, default=0.01, metavar="LR", help="(0.01)")
+    add("--momentum", type=number, default=0.9, metavar="M", help="of SGD (0.9)")
+    add("--weight-decay", "--wd", type=number, default=0.0, metavar="W", help="(0)")
+    add("--scheduler", choices=("step", "cosine", "one-cycle"), default="step", help="(step)")
+    add(
+        "--lr-milestones",
+        nargs="+",
+        type=_at_least(1),
+        default=[100],
+        metavar="EPOCH",
+        help="of step: rate × 0.1 (100)",
+    )
+    add("--T-max", type=_at_least(1), metavar="EPOCHS", help="of cosine (default: epochs)")
+    add("--eta-min", type=number, default=0.0, metavar="LR", help="of cosine (0)")
+    add("--clip-grad", type=number, default=0.0, metavar="NORM", help="largest gradient norm (0: off)")
+    add(
+        "--patience",
+        type=_at_least(0),
+        default=0,
+        metavar="EPOCHS",
+        help="stop after so many without progress (0: off)",
+    )
+    add(
+        "--ema",
+        type=_below_one,
+        default=0.0,
+        metavar="DECAY",
+        help="average the weights, e.g. 0.999 (0: off)",
+    )
+    add(
+        "--swa",
+        type=_at_least(0),
+        default=0,
+        metavar="EPOCHS",
+        help="average the steps of the last epochs (0: off)",
+    )
+    add("--ensemble", type=_at_least(1), default=1, metavar="N", help="networks trained and averaged (1)")
+
+
+def prediction_parser() -> Parser:
+    """The flags of predict.py."""
+    parser = Parser(prog="predict.py", allow_abbrev=False, description="Predict crystals with a trained model.")
+    parser.add_argument(
+        "modelpath", metavar="MODEL", help="model_best.pth.tar, *_trained_model.pt, or original weights"
+    )
+    parser.add_argument("cifpath", metavar="CIFPATH", help="a structure file, or a folder of them")
+    parser.add_argument("--output", default="test_results.csv", metavar="CSV", help="(default: test_results.csv)")
+    parser.add_argument("-b", "--batch-size", type=_at_least(1), default=256, metavar="N", help="(256)")
+    parser.add_argument("--disable-cuda", action=argparse.BooleanOptionalAction, default=False, help="use the CPU")
+    parser.add_argument("--threads", type=_at_least(1), metavar="N", help="CPU threads (default: torch's choice)")
+    return parser
+
+
+def duration(text: str) -> float:
+    """Seconds of 11h, 30m, 90s, 1d, 2:30:00 or 1-12:00:00."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", text.strip().lower())
+    if match:
+        return float(match[1]) * {"s": 1, "m": 60, "h": 3600, "d": 86400}[match[2]]
+    match = re.fullmatch(r"(?:(\d+)-)?(\d+):(\d\d)(?::(\d\d))?", text.strip())
+    if match:
+        days, hours, minutes, seconds = (int(part or 0) for part in match.groups())
+        return ((days * 24 + hours) * 60 + minutes) * 60.0 + seconds
+    raise argparse.ArgumentTypeError(f"{text!r} is not a time such as 11h, 30m, 90s or 1-12:00:00")
+
+
+class _Pairs(argparse.Action):
+    """NAME=VALUE words → one dictionary."""
+
+    def __call__(self, parser, namespace, values, option_string=None):
+        setattr(namespace, self.dest, dict(values))
+
+
+def _pair(kind: Callable) -> Callable[[str], tuple]:
+    def convert(text: str) -> tuple:
+        name, equals, value = text.partition("=")
+        if not name or not equals:
+            raise argparse.ArgumentTypeError(f"{text!r} is not NAME=VALUE")
+        return name, kind(value)
+
+    return convert
+
+
+def _at_least(low: float) -> Callable[[str], float]:
+    kind = type(low)
+
+    def convert(text: str):
+        try:
+            number = kind(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"{text!r} is not a{' whole' if kind is int else ''} number") from None
+        if not low <= number < float("inf"):
+            raise argparse.ArgumentTypeError(f"{text} is not {low} or more")
+        return number
+
+    return convert
+
+
+def _ratio(text: str) -> float:
+    number = _at_least(0.0)(text)
+    if number > 1:
+        raise argparse.ArgumentTypeError(f"{text} is not between 0 and 1")
+    return number
+
+
+def _below_one(text: str) -> float:
+    number = _ratio(text)
+    if number == 1:
+        raise argparse.ArgumentTypeError("1 would never change the average; 0.999 is usual")
+    return number
+
+
+def _choice(*names: str) -> Callable[[str], str]:
+    """One of these names, in any case."""
+    by_lower = {name.lower(): name for name in names}
+
+    def convert(text: str) -> str:
+        if text.lower() not in by_lower:
+            raise argparse.ArgumentTypeError(f"{text!r} is not one of {', '.join(names)}")
+        return by_lower[text.lower()]
+
+    return convert
