@@ -20,7 +20,6 @@ from cgcnn import checkpoint, report
 from cgcnn.batch import Collator
 from cgcnn.checkpoint import TrainedModel
 from cgcnn.dataset import Dataset, graph_settings, load_dataset
-from cgcnn.files import write_text
 from cgcnn.flags import EXIT_STOPPED
 from cgcnn.labels import DataError
 from cgcnn.logs import close_logger, log_train_metrics, log_val_metrics, setup_logger
@@ -32,22 +31,28 @@ from cgcnn.losses import (
     task_weights,
 )
 from cgcnn.metrics import task_metrics
-from cgcnn.network import classic_dropout
 from cgcnn.prediction import GapRule, predict_rows
 from cgcnn.report import Outputs
-from cgcnn.schedules import Schedule
-from cgcnn.splits import Split, SplitSettings, make_splits, read_split
+from cgcnn.results import RunResult, finish
+from cgcnn.settings import fit_settings, flags_as_plain, network_config, split_settings, write_config
+from cgcnn.splits import Split, make_splits, read_split
 from cgcnn.tasks import Normalizer
-from cgcnn.training import Epoch, FitSettings, Interrupted, Trainer, TrainingError, validation_score
+from cgcnn.training import Epoch, Interrupted, Trainer, TrainingError, validation_score
 
 
 @dataclass
 class SplitResult:
-    """One split, trained: its networks' states, its epochs, its best validation score."""
+    """One split, trained: its networks' states, its epochs, the sum of their best validation scores."""
 
     states: list[dict[str, Tensor]] = field(default_factory=list)
     history: list[Epoch] = field(default_factory=list)
     score: float = 0.0
+
+    def add(self, trainer: Trainer) -> None:
+        """One more network of the split's ensemble."""
+        self.states.append({name: value.cpu() for name, value in trainer.best_state.items()})
+        self.history += trainer.history
+        self.score += trainer.best_score
 
     def to_dict(self) -> dict:
         return {
@@ -61,17 +66,6 @@ class SplitResult:
         return cls(list(saved["states"]), [Epoch(**epoch) for epoch in saved["history"]], saved["score"])
 
 
-@dataclass
-class RunResult:
-    """What `cgcnn.fit` returns: metrics (a row a split), predictions of the test parts, the model, its files."""
-
-    metrics: pd.DataFrame
-    predictions: pd.DataFrame
-    model: TrainedModel | None
-    model_path: Path
-    exit_status: int = 0
-
-
 class Experiment:
     """A run of main.py. `run` does it all; what it holds between epochs is what a checkpoint keeps."""
 
@@ -81,7 +75,7 @@ class Experiment:
         self.out = Outputs(Path(args.out_dir), report.run_id(args))
         self.device = "cuda" if torch.cuda.is_available() and not args.disable_cuda else "cpu"
         self.done: list[SplitResult] = []
-        self.members: list[dict[str, Tensor]] = []
+        self.current = SplitResult()
         self.stop_signal: int | None = None
         self.bar = None
 
@@ -108,7 +102,7 @@ class Experiment:
             for k in range(len(self.done), len(self.splits)):
                 self._fit_split(k, saved["training"] if saved and k == len(self.done) else None)
                 saved = None
-        return self._finish(graph_seconds)
+        return finish(self, graph_seconds)
 
     def _splits(self) -> list[Split]:
         args, data = self.args, self.data
@@ -118,10 +112,7 @@ class Experiment:
             if left_out:
                 self.say(f"{args.split_file}: {len(left_out)} crystals are not in it and are left out")
             return [split] * count
-        names = ("train_ratio", "val_ratio", "test_ratio", "train_size", "val_size", "test_size", "folds")
-        settings = SplitSettings(
-            **{name: getattr(args, name) for name in names}, group_by_formula=args.group_by == "formula"
-        )
+        settings = split_settings(args)
         return make_splits(data.table.formulas, settings, num_splits=count, seed=args.seed)
 
     def _announce(self, seconds: float) -> None:
@@ -139,7 +130,7 @@ class Experiment:
         self.say(f"tasks: {', '.join(f'{t.name} ({t.kind})' for t in data.tasks)}; on {self.device}")
         self.say(f"run {self.out.run_id}")
 
-    def _template(self, split: Split) -> TrainedModel:
+    def template(self, split: Split) -> TrainedModel:
         """The untrained model of a split: everything but weights, normalisers from its training part."""
         args, data = self.args, self.data
         train = torch.from_numpy(data.labels[split.train])
@@ -157,7 +148,7 @@ class Experiment:
         rule = GapRule(args.metal_threshold, args.min_bandgap) if has_trained_category(data.tasks, weights) else None
         return TrainedModel(
             name=args.model,
-            config=network_config(args, data),
+            config=network_config(args, data.tasks),
             tasks=data.tasks,
             elements=data.elements,
             normalizers=normalizers,
@@ -187,41 +178,32 @@ class Experiment:
 
     def _fit_split(self, k: int, saved: Mapping | None) -> None:
         """Train the networks of split k, from the saved state if there is one."""
-        args = self.args
         logger = setup_logger(self.out.run_id, k + 1, self.out.result / "log")
-        result = SplitResult()
-        if saved is not None:
-            self.members, result.history = (
-                list(saved["members"]),
-                [Epoch(**e) for e in saved["member_history"]],
-            )
+        self.current = SplitResult.from_dict(saved["current"]) if saved else SplitResult()
         try:
-            for member in range(len(self.members), args.ensemble):
-                trainer = self._trainer(k, member, result, logger)
+            for member in range(len(self.current.states), self.args.ensemble):
+                trainer = self._trainer(k, member, logger)
                 if saved is not None:
                     trainer.load_state_dict(saved["trainer"])
                     saved = None
                 with self._progress(k, member, trainer):
                     trainer.run()
-                self.members.append({name: value.cpu() for name, value in trainer.best_state.items()})
-                result.history += trainer.history
-                result.score += trainer.best_score / args.ensemble
+                self.current.add(trainer)
         finally:
             close_logger(logger)
-        result.states, self.members = self.members, []
-        self.done.append(result)
+        self.done.append(self.current)
 
-    def _trainer(self, k: int, member: int, result: SplitResult, logger) -> Trainer:
+    def _trainer(self, k: int, member: int, logger) -> Trainer:
         args, data, split = self.args, self.data, self.splits[k]
         seed = args.seed + 1000 * member + k
         torch.manual_seed(seed)
-        template = self._template(split)
+        template = self.template(split)
         network = template.build().to(self.device)
         scales = {name: _spread(data, name, split) for name in template.normalizers}
         validation = torch.tensor(split.val)
 
         def score(model) -> tuple[float, dict[str, float]]:
-            predicted = self._predict([model], template, validation)
+            predicted = self.predict([model], template, validation)
             metrics = {
                 task.name: task_metrics(
                     task, data.labels[split.val][:, data.tasks.column(task.name)], predicted[task.name]
@@ -241,12 +223,12 @@ class Experiment:
             data.ids,
             self.device,
             AdaptiveWeights(args.adaptive_weight_update) if args.adaptive_weights else None,
-            on_batch=lambda trainer: self._after_batch(trainer, template, result, logger),
-            on_epoch=lambda trainer: self._after_epoch(trainer, template, result, logger),
+            on_batch=lambda trainer: self._after_batch(trainer, template, logger),
+            on_epoch=lambda trainer: self._after_epoch(trainer, template, logger),
             epoch=args.start_epoch,
         )
 
-    def _predict(self, networks: Sequence, template: TrainedModel, rows: Tensor) -> dict[str, np.ndarray]:
+    def predict(self, networks: Sequence, template: TrainedModel, rows: Tensor) -> dict[str, np.ndarray]:
         return predict_rows(
             networks,
             self.collator,
@@ -258,29 +240,29 @@ class Experiment:
             device=self.device,
         )
 
-    def _after_batch(self, trainer: Trainer, template: TrainedModel, result: SplitResult, logger) -> None:
+    def _after_batch(self, trainer: Trainer, template: TrainedModel, logger) -> None:
         if trainer.batch % self.args.print_freq == 0:
             seen = trainer.batch * self.args.batch_size
             losses = {name: total / seen for name, total in trainer.sums.items()}
             logger.info("epoch %d batch %d loss %s", trainer.epoch + 1, trainer.batch, losses)
         out_of_time = self.args.max_time is not None and time.monotonic() - self.begun > self.args.max_time
         if self.stop_signal is not None or out_of_time:
-            self._save(trainer, template, result)
+            self._save(trainer, template)
             raise Interrupted("the time of --max-time is over" if self.stop_signal is None else "stopped by a signal")
 
-    def _after_epoch(self, trainer: Trainer, template: TrainedModel, result: SplitResult, logger) -> None:
+    def _after_epoch(self, trainer: Trainer, template: TrainedModel, logger) -> None:
         last = trainer.history[-1]
         log_train_metrics(logger, trainer.epoch, {**last.losses, "lr": last.lr})
         log_val_metrics(logger, trainer.epoch, {"score": last.score, **last.metrics}, "val")
-        self._save(trainer, template, result)
+        self._save(trainer, template)
         if trainer.best_epoch == trainer.epoch - 1:
-            best = template.with_states([*self.members, trainer.best_state])
+            best = template.with_states([*self.current.states, trainer.best_state])
             checkpoint.save(self.out.top("model_best.pth.tar"), best.to_dict())
         if self.bar is not None:
             self.bar.set_postfix_str("  ".join(f"{name} {value:.4g}" for name, value in last.metrics.items()))
             self.bar.update(1)
 
-    def _save(self, trainer: Trainer, template: TrainedModel, result: SplitResult) -> None:
+    def _save(self, trainer: Trainer, template: TrainedModel) -> None:
         content = template.with_states([trainer.model.state_dict()]).to_dict()
         content |= {
             "epoch": trainer.epoch,
@@ -288,8 +270,7 @@ class Experiment:
             "training": {
                 "trainer": trainer.state_dict(),
                 "done": [split.to_dict() for split in self.done],
-                "members": self.members,
-                "member_history": [vars(epoch) for epoch in result.history],
+                "current": self.current.to_dict(),
                 "ids": self.data.ids,
                 "splits": [[split.train, split.val, split.test] for split in self.splits],
             },
@@ -303,73 +284,12 @@ class Experiment:
             before = ", ".join(task["name"] for task in saved["tasks"])
             now = ", ".join(task.name for task in self.data.tasks)
             raise DataError(f"{path}: a checkpoint of other tasks ({before}) than this run's ({now})")
-        if saved["model"] != self.args.model or saved["config"] != network_config(self.args, self.data):
+        if saved["model"] != self.args.model or saved["config"] != network_config(self.args, self.data.tasks):
             raise DataError(f"{path}: a checkpoint of another network than this run's flags describe")
         splits = [[split.train, split.val, split.test] for split in self.splits]
         if training["ids"] != self.data.ids or training["splits"] != splits:
             raise DataError(f"{path}: a checkpoint of other crystals, or of another split of them")
         self.done = [SplitResult.from_dict(split) for split in training["done"]]
-
-    def _finish(self, graph_seconds: float) -> RunResult:
-        """Test every split, write the tables, save the models, print the end."""
-        data, out = self.data, self.out
-        rows, tables, models = [], [], []
-        for k, (split, result) in enumerate(zip(self.splits, self.done, strict=True)):
-            model = self._template(split).with_states(result.states)
-            networks = [network.to(self.device) for network in model.networks]
-            predicted = self._predict(networks, model, torch.tensor(split.test, dtype=torch.int64))
-            model.networks = [network.cpu() for network in networks]
-            labels = data.labels[split.test]
-            rows.append({"Split": k + 1, **report.metric_row(data.tasks, labels, predicted)})
-            ids = [data.ids[i] for i in split.test]
-            tables.append(report.prediction_table(ids, data.tasks, predicted, labels, unnamed=data.unnamed))
-            models.append(model)
-            report.write_timing(out.file(f"split{k + 1}_timing.csv"), result.history)
-            report.write_history(out.file(f"split{k + 1}_history.csv"), result.history)
-            if len(self.splits) > 1:
-                checkpoint.save(out.file(f"split{k + 1}_trained_model.pt"), model.to_dict())
-            self.say("")
-            title = f"split {k + 1} of {len(self.splits)}" if len(self.splits) > 1 else "result"
-            best = int(np.argmin([epoch.score for epoch in result.history])) + 1 if result.history else 0
-            self.say(f"{title}: test part, model of epoch {best} (best on validation)")
-            self.say(report.end_table(data.tasks, labels, predicted, data.labels[split.train]))
-        best = int(np.argmin([result.score for result in self.done]))
-        checkpoint.save(out.file("trained_model.pt"), models[best].to_dict())
-        checkpoint.save(out.top("model_best.pth.tar"), models[best].to_dict())
-        metrics = pd.DataFrame(rows)
-        report.write_table(out.file("metrics.csv"), metrics)
-        report.write_mae(out.file("mae.csv"), rows, flags_as_plain(self.args))
-        if len(tables) > 1:
-            predictions = pd.concat([t.assign(split=k + 1) for k, t in enumerate(tables)], ignore_index=True)
-        else:
-            predictions = tables[0]
-        report.write_table(out.predictions, predictions)
-        report.write_table(out.top("test_results.csv"), tables[best])
-        timing = [
-            {"split": k + 1, "epochs": len(r.history), **report.timing_summary(r.history)}
-            for k, r in enumerate(self.done)
-        ]
-        report.write_table(out.file("overall_timing_summary.csv"), pd.DataFrame(timing))
-        if self.args.adaptive_weights:
-            names = [task.name for task in data.tasks.targets]
-            report.write_adaptive(out.file("adaptive_weights_summary.csv"), [r.history for r in self.done], names)
-        training = sum(row["total"] for row in timing)
-        total = time.monotonic() - self.begun
-        if len(rows) > 1:
-            self.say("")
-            self.say(
-                "mean over splits: "
-                + ", ".join(
-                    f"{name} {metrics[name].mean():.4f} ± {metrics[name].std(ddof=0):.4f}"
-                    for name in metrics.columns[1:]
-                )
-            )
-        self.say("")
-        self.say(f"data {graph_seconds:.1f} s, training {training:.1f} s, whole run {total:.1f} s")
-        self.say(
-            f"predictions: {out.top('test_results.csv')}; model: {out.top('model_best.pth.tar')}; more in {out.result}"
-        )
-        return RunResult(metrics, predictions, models[best], out.file("trained_model.pt"))
 
     @contextmanager
     def _progress(self, k: int, member: int, trainer: Trainer):
@@ -416,58 +336,6 @@ def run(args: Namespace, say: Callable[[str], None] = print) -> RunResult:
         path = experiment.out.top("checkpoint.pth.tar")
         kept = f"; the last good state is in {path}" if path.exists() else ""
         raise DataError(f"{error}{kept}") from None
-
-
-def fit_settings(args: Namespace, seed: int) -> FitSettings:
-    """How the flags say to train."""
-    schedule = Schedule(
-        args.scheduler,
-        args.lr,
-        args.epochs,
-        tuple(args.lr_milestones),
-        t_max=args.T_max,
-        eta_min=args.eta_min,
-    )
-    return FitSettings(
-        schedule,
-        args.batch_size,
-        args.optim,
-        args.momentum,
-        args.weight_decay,
-        args.clip_grad,
-        args.ema,
-        args.swa,
-        args.patience,
-        seed,
-        args.workers,
-    )
-
-
-def network_config(args: Namespace, data: Dataset) -> dict:
-    """The network's configuration that the flags describe."""
-    names = ("atom_fea_len", "h_fea_len", "n_conv", "n_h", "pooling", "readout", "dmin", "radius", "step")
-    dropout = classic_dropout(data.tasks) if args.dropout is None else args.dropout
-    return {**{name: getattr(args, name) for name in names}, "dropout": dropout}
-
-
-def flags_as_plain(args: Namespace) -> dict:
-    """All flags that are set, as a checkpoint and a configuration file hold them."""
-    left_out = ("config", "resume", "max_time", "out_dir", "data_options")
-    return {
-        name: value
-        for name, value in vars(args).items()
-        if name not in left_out and value is not None and value != {} and value != ""
-    }
-
-
-def write_config(path: Path, args: Namespace) -> None:
-    """The complete configuration of a run, which --config repeats."""
-    import tomli_w
-
-    write_text(
-        path,
-        f"# python main.py {args.data_options[0]} --config {path.name}\n" + tomli_w.dumps(flags_as_plain(args)),
-    )
 
 
 def _spread(data: Dataset, name: str, split: Split) -> float:

@@ -99,10 +99,8 @@ def read_auxiliary(path: Path, ids: Sequence[str]) -> np.ndarray:
     """
     rows = _read_rows(path)
     header = rows[0][1]
-    if set(AUXILIARY_NAMES) <= set(header):
-        columns = [header.index(name) for name in AUXILIARY_NAMES]
-    else:
-        columns = [3, 4, 5]
+    by_name = set(AUXILIARY_NAMES) <= set(header)
+    columns = [header.index(name) for name in AUXILIARY_NAMES] if by_name else [3, 4, 5]
     found, faults = {}, []
     for line, cells in rows[1:]:
         if len(cells) <= max(columns):

@@ -1,0 +1,106 @@
+"""The end of a run: test every split, write the tables, save the models, say what came out."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+import torch
+
+from cgcnn import checkpoint, report
+from cgcnn.checkpoint import TrainedModel
+from cgcnn.settings import flags_as_plain
+
+if TYPE_CHECKING:
+    from cgcnn.experiment import Experiment
+
+
+@dataclass
+class RunResult:
+    """What `cgcnn.fit` returns: metrics (a row a split), predictions of the test parts, the model, its files."""
+
+    metrics: pd.DataFrame
+    predictions: pd.DataFrame
+    model: TrainedModel | None
+    model_path: Path
+    exit_status: int = 0
+
+
+def finish(run: Experiment, graph_seconds: float) -> RunResult:
+    """Everything that follows training, for all splits of the run."""
+    rows, tables, models = [], [], []
+    for k in range(len(run.splits)):
+        model, row, table = _test_split(run, k)
+        models.append(model)
+        rows.append(row)
+        tables.append(table)
+    best = int(np.argmin([result.score for result in run.done]))
+    metrics, predictions = _write(run, rows, tables, models, best)
+    if len(rows) > 1:
+        means = (f"{c} {metrics[c].mean():.4f} ± {metrics[c].std(ddof=0):.4f}" for c in metrics.columns[1:])
+        run.say("\nmean over splits: " + ", ".join(means))
+    training = sum(epoch.seconds for result in run.done for epoch in result.history)
+    total = time.monotonic() - run.begun
+    run.say(f"\ndata {graph_seconds:.1f} s, training {training:.1f} s, whole run {total:.1f} s")
+    out = run.out
+    run.say(
+        f"predictions: {out.top('test_results.csv')}; model: {out.top('model_best.pth.tar')}; more in {out.result}"
+    )
+    return RunResult(metrics, predictions, models[best], out.file("trained_model.pt"))
+
+
+def _test_split(run: Experiment, k: int) -> tuple[TrainedModel, dict, pd.DataFrame]:
+    """Predict the test part of split k with its best networks: the model, its row of metrics, its table."""
+    data, split, result = run.data, run.splits[k], run.done[k]
+    model = run.template(split).with_states(result.states)
+    networks = [network.to(run.device) for network in model.networks]
+    predicted = run.predict(networks, model, torch.tensor(split.test, dtype=torch.int64))
+    model.networks = [network.cpu() for network in networks]
+    labels = data.labels[split.test]
+    title = f"split {k + 1} of {len(run.splits)}" if len(run.splits) > 1 else "result"
+    which = f"mean of {len(networks)} networks" if len(networks) > 1 else f"network of epoch {_best_epoch(result)}"
+    run.say(f"\n{title}: test part, {which} (best on validation)")
+    run.say(report.end_table(data.tasks, labels, predicted, data.labels[split.train]))
+    ids = [data.ids[i] for i in split.test]
+    table = report.prediction_table(ids, data.tasks, predicted, labels, unnamed=data.unnamed)
+    return model, {"Split": k + 1, **report.metric_row(data.tasks, labels, predicted)}, table
+
+
+def _write(
+    run: Experiment, rows: list[dict], tables: list[pd.DataFrame], models: list[TrainedModel], best: int
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """All files of the run; `best` is the split whose model and table have the plain names."""
+    out, several = run.out, len(tables) > 1
+    for k, (result, model) in enumerate(zip(run.done, models, strict=True), start=1):
+        report.write_timing(out.file(f"split{k}_timing.csv"), result.history)
+        report.write_history(out.file(f"split{k}_history.csv"), result.history)
+        if several:
+            checkpoint.save(out.file(f"split{k}_trained_model.pt"), model.to_dict())
+    checkpoint.save(out.file("trained_model.pt"), models[best].to_dict())
+    checkpoint.save(out.top("model_best.pth.tar"), models[best].to_dict())
+    metrics = pd.DataFrame(rows)
+    report.write_table(out.file("metrics.csv"), metrics)
+    report.write_mae(out.file("mae.csv"), rows, flags_as_plain(run.args))
+    predictions = tables[0]
+    if several:
+        predictions = pd.concat([t.assign(split=k) for k, t in enumerate(tables, start=1)], ignore_index=True)
+    report.write_table(out.predictions, predictions)
+    report.write_table(out.top("test_results.csv"), tables[best])
+    histories = [result.history for result in run.done]
+    timing = [
+        {"split": k, "epochs": len(history), **report.timing_summary(history)}
+        for k, history in enumerate(histories, start=1)
+    ]
+    report.write_table(out.file("overall_timing_summary.csv"), pd.DataFrame(timing))
+    if run.args.adaptive_weights:
+        names = [task.name for task in run.data.tasks.targets]
+        report.write_adaptive(out.file("adaptive_weights_summary.csv"), histories, names)
+    return metrics, predictions
+
+
+def _best_epoch(result) -> int:
+    return int(np.argmin([epoch.score for epoch in result.history])) + 1 if result.history else 0

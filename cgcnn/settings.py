@@ -1,0 +1,71 @@
+"""Settled flags → the configurations that the parts of a run take, and the file that repeats it."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from pathlib import Path
+
+from cgcnn.files import write_text
+from cgcnn.network import classic_dropout
+from cgcnn.schedules import Schedule
+from cgcnn.splits import SplitSettings
+from cgcnn.tasks import TaskSet
+from cgcnn.training import FitSettings
+
+
+def split_settings(args: Namespace) -> SplitSettings:
+    """How the flags say to divide the crystals."""
+    names = ("train_ratio", "val_ratio", "test_ratio", "train_size", "val_size", "test_size", "folds")
+    return SplitSettings(**{name: getattr(args, name) for name in names}, group_by_formula=args.group_by == "formula")
+
+
+def fit_settings(args: Namespace, seed: int) -> FitSettings:
+    """How the flags say to train."""
+    schedule = Schedule(
+        args.scheduler,
+        args.lr,
+        args.epochs,
+        tuple(args.lr_milestones),
+        t_max=args.T_max,
+        eta_min=args.eta_min,
+    )
+    return FitSettings(
+        schedule,
+        args.batch_size,
+        args.optim,
+        args.momentum,
+        args.weight_decay,
+        args.clip_grad,
+        args.ema,
+        args.swa,
+        args.patience,
+        seed,
+        args.workers,
+    )
+
+
+def network_config(args: Namespace, tasks: TaskSet) -> dict:
+    """The network's configuration that the flags describe."""
+    names = ("atom_fea_len", "h_fea_len", "n_conv", "n_h", "pooling", "readout", "dmin", "radius", "step")
+    dropout = classic_dropout(tasks) if args.dropout is None else args.dropout
+    return {**{name: getattr(args, name) for name in names}, "dropout": dropout}
+
+
+def flags_as_plain(args: Namespace) -> dict:
+    """All flags that are set, as a checkpoint and a configuration file hold them."""
+    left_out = ("config", "resume", "max_time", "out_dir", "data_options")
+    return {
+        name: value
+        for name, value in vars(args).items()
+        if name not in left_out and value is not None and value != {} and value != ""
+    }
+
+
+def write_config(path: Path, args: Namespace) -> None:
+    """The complete configuration of a run, which --config repeats."""
+    import tomli_w
+
+    write_text(
+        path,
+        f"# python main.py {args.data_options[0]} --config {path.name}\n" + tomli_w.dumps(flags_as_plain(args)),
+    )
