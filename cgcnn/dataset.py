@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cgcnn.features import composition_averages, element_table, read_element_table
+from cgcnn.features import atom_features, composition_averages
 from cgcnn.files import is_writable
 from cgcnn.graph import GraphSettings
 from cgcnn.labels import (
@@ -92,7 +92,8 @@ def load_dataset(args: Namespace) -> Dataset:
     _check_names(task_set, args)
     if args.conditional_loss and task_set.gap is None:
         raise DataError("--conditional-loss needs a regression target that is the band gap")
-    elements = _elements(root)
+    own_table = root / "atom_init.json"
+    elements = atom_features(args.atom_features, own_table if own_table.exists() else None)
     _check_elements(graphs, ids, elements)
     if failed:
         notes.append(f"{len(failed)} of {len(table.ids)} crystals are left out (--on-bad-structure skip)")
@@ -214,11 +215,6 @@ def _auxiliary(root: Path, ids: Sequence[str], graphs: GraphTable) -> tuple[np.n
     values[:, [0, 2]] = composition_averages(graphs)
     note = f"{path}: not there; {AUXILIARY_NAMES[0]} and {AUXILIARY_NAMES[2]} are computed from the composition, "
     return values, note + f"{AUXILIARY_NAMES[1]} is masked"
-
-
-def _elements(root: Path) -> Tensor:
-    own = root / "atom_init.json"
-    return read_element_table(own) if own.exists() else element_table()
 
 
 def _check_elements(graphs: GraphTable, ids: Sequence[str], elements: Tensor) -> None:

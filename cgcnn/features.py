@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
 import warnings
+from collections.abc import Callable
 from functools import cache
 from importlib import resources
 from pathlib import Path
@@ -83,6 +85,66 @@ def composition_averages(graphs: GraphTable) -> np.ndarray:
             np.average(ionisation, weights=weights),
         )
     return averages
+
+
+def property_table() -> torch.Tensor:
+    """Physical properties of the elements (119, F), each with mean 0 and deviation 1 over the elements that have it.
+
+    A property that an element lacks is 0, the mean, and a further column of its own is 1 there. Values are
+    pymatgen's; the table travels in the checkpoint.
+    """
+    from pymatgen.core import Element
+
+    values = np.full((MAX_NUMBER + 1, len(_PROPERTIES)), np.nan)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for number in range(1, MAX_NUMBER + 1):
+            element = Element.from_Z(number)
+            for column, value_of in enumerate(_PROPERTIES.values()):
+                with contextlib.suppress(KeyError, ValueError, IndexError, TypeError):  # pymatgen has none
+                    values[number, column] = float(value_of(element))
+    missing = np.isnan(values)
+    scaled = (values - np.nanmean(values, axis=0)) / np.nanstd(values, axis=0)
+    indicators = missing[:, missing[1:].any(axis=0)].astype(float)
+    table = np.concatenate([np.where(missing, 0.0, scaled), indicators], axis=1)
+    table[0] = np.nan
+    return torch.from_numpy(table.astype(np.float32))
+
+
+def atom_features(kinds: str, own_table: Path | None = None) -> torch.Tensor:
+    """Element vectors (119, F₀) of these kinds, joined with `+`; own_table: an atom_init.json that stands for `json`.
+
+    Raises DataError for a kind that is none.
+    """
+    tables = {
+        "json": lambda: read_element_table(own_table) if own_table else element_table(),
+        "properties": property_table,
+    }
+    names = kinds.split("+")
+    for name in names:
+        if name not in tables:
+            raise DataError(f"--atom-features {kinds}: {name!r} is none of {', '.join(tables)} (joined with +)")
+    return torch.cat([tables[name]() for name in names], dim=1)
+
+
+_PROPERTIES: dict[str, Callable] = {
+    "atomic number": lambda e: e.Z,
+    "period": lambda e: e.row,
+    "group": lambda e: e.group,
+    "Mendeleev number": lambda e: e.mendeleev_no,
+    "electronegativity (Pauling)": lambda e: e.X,
+    "first ionisation energy (eV)": lambda e: e.ionization_energy,
+    "electron affinity (eV)": lambda e: e.electron_affinity,
+    "atomic radius (Å)": lambda e: e.atomic_radius,
+    "mean ionic radius (Å)": lambda e: e.average_ionic_radius or None,
+    "van der Waals radius (Å)": lambda e: e.van_der_waals_radius,
+    "molar volume (cm³/mol)": lambda e: e.molar_volume,
+    "melting point (K)": lambda e: e.melting_point,
+    "electrons in the last shell": lambda e: e.full_electronic_structure[-1][2],
+    "d electrons": lambda e: sum(count for _, shell, count in e.full_electronic_structure if shell == "d"),
+    "highest oxidation state": lambda e: e.max_oxidation_state,
+    "lowest oxidation state": lambda e: e.min_oxidation_state,
+}
 
 
 class GaussianExpansion(torch.nn.Module):

@@ -219,6 +219,12 @@ def _add_graph(group) -> None:
 def _add_network(group) -> None:
     add = group.add_argument
     add("--model", choices=("cgcnn",), default="cgcnn", help="network")
+    add(
+        "--atom-features",
+        default="json",
+        metavar="KIND[+KIND]",
+        help="json: atom_init.json or the CGCNN table; properties: of the elements; json+properties (json)",
+    )
     add("--atom-fea-len", type=_at_least(1), default=64, metavar="N", help="atom vector in convolutions (64)")
     add("--h-fea-len", type=_at_least(1), default=128, metavar="N", help="hidden vector (128)")
     add("--n-conv", type=_at_least(0), default=3, metavar="N", help="convolutions (3)")
