@@ -39,7 +39,11 @@ class PerEdgeConvolution(nn.Module):
 
     def __init__(self, ours: GatedConvolution) -> None:
         super().__init__()
-        self.fc_full, self.bn1, self.bn2 = copy.deepcopy(ours.fc_full), copy.deepcopy(ours.bn1), copy.deepcopy(ours.bn2)
+        self.fc_full, self.bn1, self.bn2 = (
+            copy.deepcopy(ours.fc_full),
+            copy.deepcopy(ours.bn1),
+            copy.deepcopy(ours.bn2),
+        )
 
     def forward(self, atoms: Tensor, edges: Tensor, centres: Tensor, neighbours: Tensor) -> Tensor:
         z = torch.cat([atoms[centres], atoms[neighbours], edges], dim=1)
@@ -58,7 +62,9 @@ def main() -> int:
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     torch.manual_seed(0)
-    batch = real_batch(arguments.folder, arguments.batch_size) if arguments.folder else made_batch(arguments.batch_size)
+    batch = (
+        real_batch(arguments.folder, arguments.batch_size) if arguments.folder else made_batch(arguments.batch_size)
+    )
 
     tasks = TaskSet((Task("a"), Task("b")))
     ours = CrystalGraphNetwork(NetworkConfig(pooling="attention"), tasks, element_table())

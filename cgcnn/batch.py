@@ -16,7 +16,8 @@ class Batch:
 
     numbers (S,) atomic numbers; occupancies (S,); site (S,) the atom of each species. crystal (N,) the crystal of
     each atom; num_atoms (B,). centres, neighbours (E,) the atoms i and j of each edge, sorted by i; distances
-    (E,) Å. rows (B,) the crystals' rows in the data set; targets (B, T) in their units, NaN where missing.
+    (E,) Å. environment (N, K) surroundings of the atoms, K = 0 without. rows (B,) the crystals' rows in the data
+    set; targets (B, T) in their units, NaN where missing; global_features (B, G) numbers of the whole crystals.
     """
 
     numbers: torch.Tensor
@@ -27,8 +28,10 @@ class Batch:
     centres: torch.Tensor
     neighbours: torch.Tensor
     distances: torch.Tensor
+    environment: torch.Tensor
     rows: torch.Tensor
     targets: torch.Tensor | None = None
+    global_features: torch.Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.num_atoms)
@@ -41,12 +44,18 @@ class Batch:
 class Collator:
     """Rows of a graph table → Batch, by index arithmetic alone."""
 
-    def __init__(self, table: GraphTable, targets: np.ndarray | torch.Tensor | None = None) -> None:
-        """targets (B, T) of all crystals of the table, or None."""
+    def __init__(
+        self,
+        table: GraphTable,
+        targets: np.ndarray | torch.Tensor | None = None,
+        global_features: np.ndarray | None = None,
+    ) -> None:
+        """targets (n, T) and global_features (n, G) of all crystals of the table, or None."""
         self.columns = {name: torch.from_numpy(np.asarray(table.columns[name])) for name in COLUMNS}
         self.start = {name: torch.from_numpy(np.asarray(table.start[name], dtype=np.int64)) for name in LENGTHS}
         self.length = {name: torch.from_numpy(np.asarray(table.length[name], dtype=np.int64)) for name in LENGTHS}
         self.targets = None if targets is None else torch.as_tensor(targets, dtype=torch.float32)
+        self.global_features = None if global_features is None else torch.as_tensor(global_features)
 
     def __len__(self) -> int:
         return len(self.start["atoms"])
@@ -67,8 +76,10 @@ class Collator:
             centres=atoms.repeat_interleave(column["degree"]),
             neighbours=column["neighbours"] + first_atom.repeat_interleave(length["edges"]),
             distances=column["distances"],
+            environment=column["environment"].view(len(atoms), -1),
             rows=rows,
             targets=None if self.targets is None else self.targets[rows],
+            global_features=None if self.global_features is None else self.global_features[rows],
         )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import pickle
+from argparse import Namespace
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -48,7 +49,8 @@ class TrainedModel:
         """The same with a network a state, in evaluation mode."""
         self.networks = []
         for state in states:
-            network = self.build()
+            with torch.random.fork_rng(devices=[]):  # a run must not depend on how often it is saved
+                network = self.build()
             network.load_state_dict(state)
             self.networks.append(network.eval())
         return self
@@ -98,12 +100,15 @@ def read(path: Path) -> dict:
     """The content of a checkpoint file. Raises DataError where it is none; executes no pickled code."""
     path = Path(path)
     try:
-        with torch.serialization.safe_globals(_numpy_scalars()):
-            content = torch.load(path, map_location="cpu", weights_only=True)
+        with open(path, "rb") as file:
+            file.read(1)
     except FileNotFoundError:
         raise DataError(f"{path}: no such file") from None
     except OSError as error:
         raise DataError(f"{path}: {error.strerror or 'cannot be read'}") from None
+    try:
+        with torch.serialization.safe_globals([Namespace, *_numpy_scalars()]):
+            content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         if "Unsupported global" in str(error) or "Unsupported class" in str(error):
             raise DataError(f"{path}: holds pickled code, which is not executed; not a checkpoint") from None

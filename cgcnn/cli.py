@@ -17,6 +17,8 @@ _ALIASES = {
     "--loss-func": "--loss",
     "--n-epochs": "--epochs",
 }
+# What a checkpoint has settled: the optimiser's state and the weights learned so far depend on it.
+_SETTLED = ("optim", "momentum", "weight_decay", "ema", "task_weights", "normalize")
 
 
 def parse_training(argv: Sequence[str]) -> argparse.Namespace:
@@ -29,8 +31,8 @@ def parse_training(argv: Sequence[str]) -> argparse.Namespace:
     config, saved = {}, {}
     if "config" in given:
         config = _explicit([".", *to_argv(read_config(Path(given["config"])))], where=given["config"])
-    if "resume" in given:
-        saved = _saved_flags(Path(given["resume"]))
+    if resumed := given.get("resume", config.get("resume")):
+        saved = _saved_flags(Path(resumed))
     layers = [saved, config, given]
     preset = next((layer["preset"] for layer in reversed(layers) if "preset" in layer), None)
     if preset:
@@ -51,6 +53,8 @@ def parse_training(argv: Sequence[str]) -> argparse.Namespace:
     args = parser.parse_args(words)
     _apply_positional(args)
     _check(args)
+    if saved:
+        _check_settled(args, saved)
     return args
 
 
@@ -70,9 +74,9 @@ def _saved_flags(path: Path) -> dict:
     from cgcnn import checkpoint
 
     content = checkpoint.read(path)
-    if "training" not in content:
+    if not isinstance(content.get("training"), dict) or not isinstance(content.get("args"), dict):
         raise DataError(f"{path}: a model, but no run to resume; use the checkpoint.pth.tar of the run")
-    flags = _explicit([".", *to_argv(content["args"])])
+    flags = _explicit([".", *to_argv(content["args"])], where=str(path))
     return {name: value for name, value in flags.items() if name not in ("max_time", "out_dir", "config")}
 
 
@@ -168,22 +172,31 @@ def _normalise(argv: Sequence[str]) -> list[str]:
 
 def _apply_positional(args: argparse.Namespace) -> None:
     """The original code's CIFData arguments after the folder: max_num_nbr radius dmin step random_seed."""
-    names = (("max_num_nbr", int), ("radius", float), ("dmin", float), ("step", float), ("seed", int))
+    names = ("max_num_nbr", "radius", "dmin", "step", "seed")
     extra = args.data_options[1:]
     if len(extra) > len(names):
         raise DataError(f"too many arguments after the data folder: {' '.join(extra)}")
-    for (name, kind), text in zip(names, extra, strict=False):
-        try:
-            setattr(args, name, kind(text))
-        except ValueError:
-            raise DataError(f"{name} (after the data folder) is {text!r}, not a number") from None
-    args.data_options = [*args.data_options[:1], *map(str, extra)]
+    words = to_argv(dict(zip(names, extra, strict=False)))
+    given = _explicit([".", *words], where="after the data folder")
+    vars(args).update({name: given[name] for name in names[: len(extra)]})
+
+
+def _check_settled(args: argparse.Namespace, saved: Mapping[str, object]) -> None:
+    """Raises DataError for a flag that differs from the resumed run's and cannot change within a run."""
+    for name in _SETTLED:
+        before = saved.get(name, training_parser().get_default(name))
+        if getattr(args, name) != before:
+            flag = f"--{name.replace('_', '-')}"
+            raise DataError(f"{flag} is {before} in the run of {args.resume}, and cannot change when it is resumed")
 
 
 def _check(args: argparse.Namespace) -> None:
     """What single flags cannot know of each other."""
     if args.conditional_loss and args.metal_weight + args.semiconductor_weight <= 0:
         raise DataError("--metal-weight and --semiconductor-weight are both 0")
+    chosen = [word.removesuffix(":class") for word in args.targets or ()]
+    if twice := [name for k, name in enumerate(chosen) if name in chosen[:k]]:
+        raise DataError(f"--targets: {twice[0]} stands twice")
     if args.ema and args.swa:
         raise DataError("--ema and --swa exclude each other")
     if args.swa >= args.epochs:

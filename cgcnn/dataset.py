@@ -15,6 +15,7 @@ from torch import Tensor
 
 from cgcnn.features import atom_features, composition_averages
 from cgcnn.files import is_writable
+from cgcnn.global_features import global_features
 from cgcnn.graph import GraphSettings
 from cgcnn.labels import (
     AUXILIARY_NAMES,
@@ -47,8 +48,9 @@ MAX_LISTED = 100
 class Dataset:
     """n crystals: ids, graphs, the T tasks and their labels (n, T) in their units, NaN where missing.
 
-    elements: element vectors (119, F₀). notes: lines that the user should read. failed: id → reason, of crystals
-    that were left out. unnamed: one target from a table without header.
+    elements: element vectors (119, F₀). global_features: (n, G), if the flags ask for any. notes: lines that the
+    user should read. failed: id → reason, of crystals that were left out. unnamed: one target from a table
+    without header.
     """
 
     ids: list[str]
@@ -56,6 +58,7 @@ class Dataset:
     tasks: TaskSet
     labels: np.ndarray
     elements: Tensor
+    global_features: np.ndarray | None = None
     unnamed: bool = False
     notes: list[str] = field(default_factory=list)
     failed: dict[str, str] = field(default_factory=dict)
@@ -88,7 +91,10 @@ def load_dataset(args: Namespace) -> Dataset:
             weight = getattr(args, f"aux_task{k + 1}_weight")
             tasks.append(Task(unique, REGRESSION, AUXILIARY, UNITS.get(name, ""), weight))
             labels.append(auxiliary[:, k])
-    task_set = TaskSet(tuple(tasks))
+    try:
+        task_set = TaskSet(tuple(tasks))
+    except ValueError as error:
+        raise DataError(f"{table.path}: {error}") from None
     _check_names(task_set, args)
     if args.conditional_loss and task_set.gap is None:
         raise DataError("--conditional-loss needs a regression target that is the band gap")
@@ -97,7 +103,17 @@ def load_dataset(args: Namespace) -> Dataset:
     _check_elements(graphs, ids, elements)
     if failed:
         notes.append(f"{len(failed)} of {len(table.ids)} crystals are left out (--on-bad-structure skip)")
-    return Dataset(ids, graphs, task_set, np.stack(labels, axis=1), elements, unnamed, notes, failed)
+    return Dataset(
+        ids,
+        graphs,
+        task_set,
+        np.stack(labels, axis=1),
+        elements,
+        global_features(args.global_features, graphs),
+        unnamed,
+        notes,
+        failed,
+    )
 
 
 def target_tasks(table: LabelTable, values: np.ndarray, args: Namespace) -> tuple[list[Task], list[int]]:
@@ -160,7 +176,7 @@ def target_columns(table: LabelTable, ids: Sequence[str], tasks: TaskSet) -> np.
 
 def graph_settings(args: Namespace) -> GraphSettings:
     """What the flags say about graphs."""
-    return GraphSettings(args.radius, args.max_num_nbr, args.neighbors)
+    return GraphSettings(args.radius, args.max_num_nbr, args.neighbors, environment=args.environment)
 
 
 def cache_folder(root: Path, given: str | None) -> Path:

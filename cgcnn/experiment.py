@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import signal
 import threading
 import time
@@ -20,6 +21,7 @@ from cgcnn import checkpoint, report
 from cgcnn.batch import Collator
 from cgcnn.checkpoint import TrainedModel
 from cgcnn.dataset import Dataset, graph_settings, load_dataset
+from cgcnn.files import is_writable
 from cgcnn.flags import EXIT_STOPPED
 from cgcnn.labels import DataError
 from cgcnn.logs import close_logger, log_train_metrics, log_val_metrics, setup_logger
@@ -37,7 +39,7 @@ from cgcnn.results import RunResult, finish
 from cgcnn.settings import fit_settings, flags_as_plain, network_config, split_settings, write_config
 from cgcnn.splits import Split, make_splits, read_split
 from cgcnn.tasks import Normalizer
-from cgcnn.training import Epoch, Interrupted, Trainer, TrainingError, validation_score
+from cgcnn.training import Epoch, Interrupted, Trainer, TrainingError, named_crystals, validation_score
 
 
 @dataclass
@@ -84,20 +86,22 @@ class Experiment:
         args = self.args
         if args.threads:
             torch.set_num_threads(args.threads)
+        if not is_writable(self.out.result):
+            raise DataError(f"--out-dir {args.out_dir}: cannot be written")
         saved = checkpoint.read(Path(args.resume)) if args.resume else None
         self.data = load_dataset(args)
         self.splits = self._splits()
         graph_seconds = time.monotonic() - self.begun
         self._announce(graph_seconds)
+        templates = [self.template(split) for split in self.splits]  # labels that cannot be learned end here
         if saved is not None:
-            self._restore(saved)
-        elif line := self.out.move_old():
+            self._restore(saved, templates)
+        if not self._continues_here() and (line := self.out.move_old()):
             self.say(line)
-        self.out.result.mkdir(parents=True, exist_ok=True)
         write_config(self.out.file("config.toml"), args)
         for k, split in enumerate(self.splits):
             split.write(self.out.file(f"split{k + 1}_ids.csv"), self.data.ids)
-        self.collator = Collator(self.data.table, self.data.labels)
+        self.collator = Collator(self.data.table, self.data.labels, self.data.global_features)
         with self._signals():
             for k in range(len(self.done), len(self.splits)):
                 self._fit_split(k, saved["training"] if saved and k == len(self.done) else None)
@@ -198,12 +202,15 @@ class Experiment:
         seed = args.seed + 1000 * member + k
         torch.manual_seed(seed)
         template = self.template(split)
-        network = template.build().to(self.device)
+        network = template.build()
+        network.fit_statistics(self.collator[rows] for rows in torch.tensor(split.train).split(args.batch_size))
+        network.to(self.device)
         scales = {name: _spread(data, name, split) for name in template.normalizers}
         validation = torch.tensor(split.val)
 
         def score(model) -> tuple[float, dict[str, float]]:
             predicted = self.predict([model], template, validation)
+            _check_finite(predicted, [data.ids[row] for row in split.val])
             metrics = {
                 task.name: task_metrics(
                     task, data.labels[split.val][:, data.tasks.column(task.name)], predicted[task.name]
@@ -277,19 +284,28 @@ class Experiment:
         }
         checkpoint.save(self.out.top("checkpoint.pth.tar"), content)
 
-    def _restore(self, saved: Mapping) -> None:
+    def _continues_here(self) -> bool:
+        """Whether the files in the output folder are those of the run that is resumed."""
+        path = self.out.top("checkpoint.pth.tar")
+        return bool(self.args.resume) and path.exists() and path.samefile(self.args.resume)
+
+    def _restore(self, saved: Mapping, templates: Sequence[TrainedModel]) -> None:
         """Check that a checkpoint is of this run, and take over what was finished. Raises DataError."""
         path, training = self.args.resume, saved["training"]
         if saved["tasks"] != self.data.tasks.to_list():
-            before = ", ".join(task["name"] for task in saved["tasks"])
-            now = ", ".join(task.name for task in self.data.tasks)
+            before, now = _described(saved["tasks"]), _described(self.data.tasks.to_list())
+            if before == now:
+                raise DataError(f"{path}: a checkpoint of other weights, units or transforms of {now}")
             raise DataError(f"{path}: a checkpoint of other tasks ({before}) than this run's ({now})")
-        if saved["model"] != self.args.model or saved["config"] != network_config(self.args, self.data.tasks):
+        described = templates[0].to_dict()
+        if any(saved[name] != described[name] for name in ("model", "config", "graph")):
             raise DataError(f"{path}: a checkpoint of another network than this run's flags describe")
         splits = [[split.train, split.val, split.test] for split in self.splits]
         if training["ids"] != self.data.ids or training["splits"] != splits:
             raise DataError(f"{path}: a checkpoint of other crystals, or of another split of them")
         self.done = [SplitResult.from_dict(split) for split in training["done"]]
+        if saved["normalizers"] != templates[len(self.done)].to_dict()["normalizers"]:
+            raise DataError(f"{path}: a checkpoint of other labels of these crystals")
 
     @contextmanager
     def _progress(self, k: int, member: int, trainer: Trainer):
@@ -329,7 +345,9 @@ def run(args: Namespace, say: Callable[[str], None] = print) -> RunResult:
         return experiment.run()
     except Interrupted as stop:
         path = experiment.out.top("checkpoint.pth.tar")
-        say(f"{stop}: saved. Go on with: python main.py {args.data_options[0]} --resume {path}")
+        words = ["python", "main.py", args.data_options[0], "--resume", str(path)]
+        words += [] if args.out_dir == "." else ["--out-dir", args.out_dir]
+        say(f"{stop}: saved. Go on with: {shlex.join(words)}")
         status = 128 + experiment.stop_signal if experiment.stop_signal else EXIT_STOPPED
         return RunResult(pd.DataFrame(), pd.DataFrame(), None, path, status)
     except TrainingError as error:
@@ -338,7 +356,24 @@ def run(args: Namespace, say: Callable[[str], None] = print) -> RunResult:
         raise DataError(f"{error}{kept}") from None
 
 
+def _described(tasks: Sequence[Mapping]) -> str:
+    return ", ".join(f"{task['name']}:class" if task["classes"] else task["name"] for task in tasks)
+
+
+def _check_finite(predicted: Mapping[str, np.ndarray], ids: Sequence[str]) -> None:
+    """Raises TrainingError, so that a network that has diverged is not saved as the last good one."""
+    for name, values in predicted.items():
+        bad = ~np.isfinite(values.reshape(len(ids), -1)).all(axis=1)
+        if bad.any():
+            named = named_crystals([ids[k] for k in np.flatnonzero(bad)])
+            raise TrainingError(
+                f"the predictions of {name} are not finite for {named} (validation part); "
+                "try a smaller --lr or --clip-grad 1"
+            )
+
+
 def _spread(data: Dataset, name: str, split: Split) -> float:
     """Standard deviation of a task's training labels in its unit."""
-    spread = float(np.nanstd(data.labels[split.train][:, data.tasks.column(name)]))
-    return spread if spread > 0 else 1.0
+    labels = data.labels[split.train][:, data.tasks.column(name)]
+    known = labels[~np.isnan(labels)]
+    return float(known.std()) if len(known) and known.std() > 0 else 1.0

@@ -6,16 +6,19 @@ import contextlib
 import csv
 import json
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from importlib import resources
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
 from cgcnn.labels import DataError
-from cgcnn.store import GraphTable
+
+if TYPE_CHECKING:
+    from cgcnn.store import GraphTable
 
 MAX_NUMBER = 118
 # Columns of elements.csv and how many bins each has: together the 92 numbers of the CGCNN element table
@@ -51,12 +54,15 @@ def read_element_table(path: Path) -> torch.Tensor:
     """
     try:
         vectors = {int(number): vector for number, vector in json.loads(path.read_text(encoding="utf-8")).items()}
-        width = len(next(iter(vectors.values())))
-        table = np.full((MAX_NUMBER + 1, width), np.nan, dtype=np.float32)
-        for number, vector in vectors.items():
-            table[number] = vector
-    except (OSError, ValueError, TypeError, AttributeError, IndexError, StopIteration) as error:
+        matrix = np.array(list(vectors.values()), dtype=np.float32)
+        if matrix.ndim != 2 or not matrix.size or not np.isfinite(matrix).all():
+            raise ValueError("vectors of one length with finite numbers are expected")
+        if not 1 <= min(vectors) <= max(vectors) <= MAX_NUMBER:
+            raise ValueError(f"atomic numbers are from 1 to {MAX_NUMBER}")
+    except (OSError, ValueError, TypeError, AttributeError) as error:
         raise DataError(f"{path}: not a table of element vectors ({error})") from None
+    table = np.full((MAX_NUMBER + 1, matrix.shape[1]), np.nan, dtype=np.float32)
+    table[list(vectors)] = matrix
     return torch.from_numpy(table)
 
 
@@ -87,26 +93,36 @@ def composition_averages(graphs: GraphTable) -> np.ndarray:
     return averages
 
 
-def property_table() -> torch.Tensor:
-    """Physical properties of the elements (119, F), each with mean 0 and deviation 1 over the elements that have it.
+@cache
+def scaled_properties() -> tuple[np.ndarray, np.ndarray]:
+    """Properties of the elements (119, P), mean 0 and deviation 1 over those that have them, and which lack them.
 
-    A property that an element lacks is 0, the mean, and a further column of its own is 1 there. Values are
-    pymatgen's; the table travels in the checkpoint.
+    A missing one is 0, the mean; the second array (119, P) is True there. Values are pymatgen's.
     """
     from pymatgen.core import Element
 
-    values = np.full((MAX_NUMBER + 1, len(_PROPERTIES)), np.nan)
+    values = np.full((MAX_NUMBER + 1, len(PROPERTIES)), np.nan)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         for number in range(1, MAX_NUMBER + 1):
             element = Element.from_Z(number)
-            for column, value_of in enumerate(_PROPERTIES.values()):
+            for column, value_of in enumerate(PROPERTIES.values()):
                 with contextlib.suppress(KeyError, ValueError, IndexError, TypeError):  # pymatgen has none
                     values[number, column] = float(value_of(element))
     missing = np.isnan(values)
     scaled = (values - np.nanmean(values, axis=0)) / np.nanstd(values, axis=0)
-    indicators = missing[:, missing[1:].any(axis=0)].astype(float)
-    table = np.concatenate([np.where(missing, 0.0, scaled), indicators], axis=1)
+    return np.where(missing, 0.0, scaled), missing
+
+
+def element_properties(names: Sequence[str]) -> np.ndarray:
+    """The scaled values of some properties (119, len(names))."""
+    return scaled_properties()[0][:, [list(PROPERTIES).index(name) for name in names]]
+
+
+def property_table() -> torch.Tensor:
+    """The scaled properties and, for each that some element lacks, an indicator (119, F)."""
+    scaled, missing = scaled_properties()
+    table = np.concatenate([scaled, missing[:, missing[1:].any(axis=0)]], axis=1)
     table[0] = np.nan
     return torch.from_numpy(table.astype(np.float32))
 
@@ -127,7 +143,7 @@ def atom_features(kinds: str, own_table: Path | None = None) -> torch.Tensor:
     return torch.cat([tables[name]() for name in names], dim=1)
 
 
-_PROPERTIES: dict[str, Callable] = {
+PROPERTIES: dict[str, Callable] = {
     "atomic number": lambda e: e.Z,
     "period": lambda e: e.row,
     "group": lambda e: e.group,
@@ -141,6 +157,7 @@ _PROPERTIES: dict[str, Callable] = {
     "molar volume (cm³/mol)": lambda e: e.molar_volume,
     "melting point (K)": lambda e: e.melting_point,
     "electrons in the last shell": lambda e: e.full_electronic_structure[-1][2],
+    "valence electrons": lambda e: e.group if e.group <= 12 else e.group - 10,
     "d electrons": lambda e: sum(count for _, shell, count in e.full_electronic_structure if shell == "d"),
     "highest oxidation state": lambda e: e.max_oxidation_state,
     "lowest oxidation state": lambda e: e.min_oxidation_state,

@@ -14,7 +14,26 @@ EXIT_STOPPED = 75  # sysexits: try again later; the run was saved and can be res
 PARTS = ("train", "val", "test")
 TASKS = ("regression", "classification", "multi")
 # Flags that a preset sets; what the user gives wins.
-PRESETS: dict[str, dict] = {}
+PRESETS: dict[str, dict] = {
+    # For a few hundred to a few thousand labels; README.md says what each part of it is worth.
+    "accurate": {
+        "atom_features": "json+properties",
+        "environment": True,
+        "global_features": "valence",
+        "auxiliary_tasks": True,
+        "aux_task1_weight": 0.0,
+        "aux_task2_weight": 0.2,
+        "aux_task3_weight": 0.0,
+        "loss": "l1",
+        "optim": "AdamW",
+        "lr": 0.003,
+        "weight_decay": 0.01,
+        "scheduler": "one-cycle",
+        "batch_size": 64,
+        "epochs": 120,
+        "ensemble": 5,
+    },
+}
 
 
 class Parser(argparse.ArgumentParser):
@@ -224,6 +243,15 @@ def _add_network(group) -> None:
         default="json",
         metavar="KIND[+KIND]",
         help="json: atom_init.json or the CGCNN table; properties: of the elements; json+properties (json)",
+    )
+    add(
+        "--environment",
+        action=argparse.BooleanOptionalAction,
+        default=False,
+        help="atoms start with angles and distances of their surroundings",
+    )
+    add(
+        "--global-features", default="", metavar="KIND", help="valence: can electrons pair and charges balance (none)"
     )
     add("--atom-fea-len", type=_at_least(1), default=64, metavar="N", help="atom vector in convolutions (64)")
     add("--h-fea-len", type=_at_least(1), default=128, metavar="N", help="hidden vector (128)")

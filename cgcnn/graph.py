@@ -8,10 +8,12 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
+from cgcnn import environment
+from cgcnn.features import element_properties
 from cgcnn.structures import Crystal, StructureError
 
 # Part of the key of every stored graph: raise it when build_graphs would give other numbers.
-GRAPH_VERSION = 1
+GRAPH_VERSION = 2
 # Å; a first search this wide finds twelve neighbours in most crystals at a fraction of the cost.
 FIRST_SEARCH = 4.5
 # Pairs one search may return: 12 neighbours never need more; a cell too dense to be a crystal does.
@@ -22,10 +24,11 @@ MAX_PAIRS = 20_000_000
 class GraphSettings:
     """What decides a crystal graph.
 
-    radius: Å, no neighbour is farther. max_num_nbr: neighbours kept an atom (M). neighbours: ``shell`` keeps
-    also those tied with the last (within `tie`, Å); ``classic`` cuts at M, in pymatgen's order with a stable
-    sort. padded: an atom with fewer than M neighbours is filled up with atom 0 at radius + 1, as the original
-    CGCNN does; only its published weights need that.
+    radius: Å, no neighbour is farther (``shell``: by more than `tie`). max_num_nbr: neighbours kept an atom (M).
+    neighbours: ``shell`` keeps also those tied with the last (within `tie`, Å); ``classic`` cuts at M, in
+    pymatgen's order with a stable sort. padded: an atom with fewer than M neighbours is filled up with atom 0 at
+    radius + 1, as the original CGCNN does; only its published weights need that. environment: with the
+    surroundings of every atom (cgcnn/environment.py).
     """
 
     radius: float = 8.0
@@ -33,6 +36,7 @@ class GraphSettings:
     neighbours: str = "shell"
     padded: bool = False
     tie: float = 1e-3
+    environment: bool = False
 
     def __post_init__(self) -> None:
         if self.neighbours not in ("shell", "classic"):
@@ -54,6 +58,7 @@ class CrystalGraph:
 
     numbers (S,) atomic numbers, occupancies (S,), site (S,) the atom each belongs to; degree (N,) edges an
     atom; neighbours (E,) the neighbour j of each edge and distances (E,) Å, edges sorted by their centre i.
+    environment (N, K) the surroundings of every atom; K = 0 without.
     """
 
     numbers: np.ndarray
@@ -62,6 +67,7 @@ class CrystalGraph:
     degree: np.ndarray
     neighbours: np.ndarray
     distances: np.ndarray
+    environment: np.ndarray
 
     @property
     def num_atoms(self) -> int:
@@ -104,6 +110,7 @@ def build_graphs(crystals: Sequence[Crystal], settings: GraphSettings | None = N
                 degree=degree[start : start + count].astype(np.int32),
                 neighbours=neighbour[edge:end].astype(np.int32),
                 distances=distance[edge:end].astype(np.float32),
+                environment=_environment(crystal, settings),
             )
         )
         edge = end
@@ -149,7 +156,10 @@ def _is_enough(pairs: tuple, num_atoms: int, radius: float, settings: GraphSetti
     return bool((np.bincount(centre[inside], minlength=num_atoms) >= settings.max_num_nbr).all())
 
 
-def _search(crystal: Crystal, radius: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _search(
+    crystal: Crystal, radius: float, *, with_vectors: bool = False
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Centre, neighbour and distance (Å), or vector (P, 3) to the neighbour, of all pairs within a radius."""
     from pymatgen.optimization.neighbors import find_points_in_spheres
 
     lattice = np.ascontiguousarray(crystal.lattice, dtype=float)
@@ -157,12 +167,33 @@ def _search(crystal: Crystal, radius: float) -> tuple[np.ndarray, np.ndarray, np
     expected = crystal.num_sites**2 * 4.19 * radius**3 / volume if volume > 0 else np.inf
     if not expected < MAX_PAIRS:
         raise StructureError(f"cell volume {volume:.3g} Å³ is too small for {crystal.num_sites} atoms")
-    points = np.ascontiguousarray(crystal.frac_coords @ lattice)
-    centre, neighbour, _, distance = find_points_in_spheres(
+    # Row by row, as pymatgen does: a product of matrices rounds differently, and reorders equal distances.
+    points = np.matmul(crystal.frac_coords[:, None, :], lattice).reshape(-1, 3)
+    centre, neighbour, image, distance = find_points_in_spheres(
         points, points, r=radius, pbc=_PERIODIC, lattice=lattice, tol=1e-8
     )
     other = (centre != neighbour) | (distance > 1e-8)
-    return centre[other], neighbour[other], distance[other]
+    centre, neighbour, image, distance = centre[other], neighbour[other], image[other], distance[other]
+    if not with_vectors:
+        return centre, neighbour, distance
+    return centre, neighbour, points[neighbour] + image @ lattice - points[centre]
+
+
+def _environment(crystal: Crystal, settings: GraphSettings) -> np.ndarray:
+    """Surroundings of the atoms (N, K) float32; a site of several species has the mean of their properties."""
+    if not settings.environment:
+        return np.zeros((crystal.num_sites, 0), dtype=np.float32)
+    weights = np.bincount(crystal.site, weights=crystal.occupancies, minlength=crystal.num_sites)
+    properties = np.stack(
+        [
+            np.bincount(crystal.site, weights=crystal.occupancies * column, minlength=crystal.num_sites) / weights
+            for column in element_properties(environment.PROPERTIES)[crystal.numbers].T
+        ],
+        axis=1,
+    )
+    centre, neighbour, vectors = _search(crystal, environment.RADIUS, with_vectors=True)
+    features = environment.environments(crystal.num_sites, centre, neighbour, vectors, weights, properties)
+    return features.astype(np.float32)
 
 
 def _pad(neighbour: np.ndarray, distance: np.ndarray, degree: np.ndarray, settings: GraphSettings) -> tuple:

@@ -17,13 +17,16 @@ from cgcnn.batch import Collator
 from cgcnn.checkpoint import TrainedModel
 from cgcnn.dataset import target_columns
 from cgcnn.features import read_element_table
+from cgcnn.files import is_writable
 from cgcnn.flags import EXIT_SOME_FAILED
+from cgcnn.global_features import global_features
 from cgcnn.graph import build_graph
 from cgcnn.labels import DataError, LabelTable, read_labels
 from cgcnn.prediction import predict_rows
 from cgcnn.report import move_aside, prediction_table, write_table
 from cgcnn.store import GraphTable
 from cgcnn.structures import Crystal, StructureError, find_structure_files, read_crystal
+from cgcnn.tasks import TaskSet
 
 CHUNK = 1024  # crystals in memory at a time
 
@@ -64,7 +67,7 @@ class Model:
         labels (n, T): the labels that the table shows beside them.
         """
         model = self.trained
-        graphs, good, failed = [], [], {}
+        graphs, formulas, good, failed = [], [], [], {}
         for k, structure in enumerate(structures):
             try:
                 crystal = _as_crystal(structure)
@@ -72,13 +75,16 @@ class Model:
                 if missing:
                     raise StructureError(f"no element vector for atomic number {missing[0]}")
                 graphs.append(build_graph(crystal, model.graph))
+                formulas.append(crystal.reduced_formula)
                 good.append(k)
             except (StructureError, OSError) as error:
                 failed[ids[k]] = str(error)
         names = [ids[k] for k in good]
         known = None if labels is None else labels[good]
         if graphs:
-            collator = Collator(GraphTable.from_graphs(graphs, names))
+            table = GraphTable.from_graphs(graphs, formulas)
+            kinds = model.config.get("global_features", "")
+            collator = Collator(table, global_features=global_features(kinds, table))
         predicted = predict_rows(
             model.networks,
             collator if graphs else None,
@@ -103,14 +109,16 @@ def predict_files(args: Namespace) -> int:
     """predict.py: predict CIFPATH, write the tables, say what was done; the exit status."""
     if args.threads:
         torch.set_num_threads(args.threads)
-    path = Path(args.cifpath)
+    path, output = Path(args.cifpath), Path(args.output)
+    if output.is_dir() or not is_writable(output.parent):
+        raise DataError(f"--output {output}: {'a folder' if output.is_dir() else 'cannot be written'}")
     device = "cuda" if torch.cuda.is_available() and not args.disable_cuda else "cpu"
     model = load_model(args.modelpath, device=device)
     model.batch_size = args.batch_size
     files, labels, failed = _find(path)
     if model.trained.is_original and (path / "atom_init.json").exists():
         _take_elements(path / "atom_init.json", model.trained)
-    known = None if labels is None else target_columns(labels, list(files), model.trained.tasks)
+    known = None if labels is None else _labels_beside(labels, list(files), model.trained.tasks)
     from tqdm import tqdm
 
     tables = []
@@ -123,7 +131,6 @@ def predict_files(args: Namespace) -> int:
             failed |= bad
             tables.append(table)
             bar.update(len(part))
-    output = Path(args.output)
     rejects = output.with_name(f"{output.stem}_failed.csv")
     old = [file for file in (output, rejects) if file.exists()]
     if line := move_aside(old, output.parent / "result" / "previous"):
@@ -157,6 +164,16 @@ def _find(path: Path) -> tuple[dict[str, Path], LabelTable | None, dict[str, str
     missing = {i: "listed in id_prop.csv, but no structure file of this name" for i in listed if i not in files}
     order = [i for i in listed if i in files] + sorted(i for i in files if i not in listed)
     return {i: files[i] for i in order}, labels, missing
+
+
+def _labels_beside(table: LabelTable, ids: Sequence[str], tasks: TaskSet) -> np.ndarray:
+    """Labels (n, T) of these ids; those of a classification are blank where the table holds something else."""
+    labels = target_columns(table, ids, tasks)
+    for column, task in enumerate(tasks):
+        if not task.is_regression and (labels[:, column] % 1 > 0).any():
+            print(f"{table.path}: its labels are no classes of {task.name}, and are not shown beside them")
+            labels[:, column] = np.nan
+    return labels
 
 
 def _as_crystal(structure) -> Crystal:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -36,7 +37,7 @@ def read_labels(path: Path, *, names: Sequence[str] | None = None) -> LabelTable
     names: those of the columns of a table without header (default: `target`, or `target_1` …). Raises DataError
     for a file that is missing, empty or ragged, an id that is blank or stands twice, a label that is no number.
     """
-    rows = _read_rows(path)
+    rows = read_rows(path)
     first_line, first = rows[0]
     has_header = len(first) > 1 and not any(_is_label(cell) for cell in first[1:])
     body = rows[1:] if has_header else rows
@@ -80,7 +81,7 @@ def read_categories(path: Path, ids: Sequence[str]) -> tuple[np.ndarray, str | N
     Returns the categories (n,) and a warning that says how many are missing. Raises DataError where the file
     is missing or empty.
     """
-    found = {cells[0]: cells[1] for _, cells in _read_rows(path) if len(cells) > 1}
+    found = {cells[0]: cells[1] for _, cells in read_rows(path) if len(cells) > 1}
     numbers = [_number(found.get(i, "")) for i in ids]
     category = np.array([x if x in (0.0, 1.0) else math.nan for x in numbers])
     unknown = int(np.isnan(category).sum())
@@ -97,7 +98,7 @@ def read_auxiliary(path: Path, ids: Sequence[str]) -> np.ndarray:
 
     Raises DataError for a table that has fewer columns, and for a label that is no number.
     """
-    rows = _read_rows(path)
+    rows = read_rows(path)
     header = rows[0][1]
     by_name = set(AUXILIARY_NAMES) <= set(header)
     columns = [header.index(name) for name in AUXILIARY_NAMES] if by_name else [3, 4, 5]
@@ -121,8 +122,11 @@ def raise_all(faults: Sequence[str], *, limit: int = MAX_REPORTED) -> None:
         raise DataError("\n".join([*faults[:limit], *more]))
 
 
-def _read_rows(path: Path) -> list[tuple[int, list[str]]]:
-    """(line number, stripped cells) of every row that is not blank."""
+def read_rows(path: Path) -> list[tuple[int, list[str]]]:
+    """(line number, stripped cells) of every row of a CSV table that is not blank.
+
+    Raises DataError for a file that cannot be read, is not CSV in UTF-8, or has no such row.
+    """
     try:
         text = path.read_bytes().decode("utf-8-sig")
     except FileNotFoundError:
@@ -132,7 +136,7 @@ def _read_rows(path: Path) -> list[tuple[int, list[str]]]:
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: not a text file in UTF-8 (byte {error.start})") from None
     try:
-        reader = csv.reader(text.splitlines())
+        reader = csv.reader(io.StringIO(text, newline=""))
         rows = [(reader.line_num, [cell.strip() for cell in cells]) for cells in reader]
     except csv.Error as error:
         raise DataError(f"{path}, row {reader.line_num}: {error}") from None
@@ -151,7 +155,7 @@ def _is_label(cell: str) -> bool:
     try:
         float(cell)
     except ValueError:
-        return cell == ""
+        return cell.lower() in MISSING
     return True
 
 

@@ -5,6 +5,8 @@ Atoms are rows of (N, F); an edge goes from its neighbour j to its centre i, and
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -31,24 +33,25 @@ class _GatedMessages(torch.autograd.Function):
     """Σ_j σ(x̂_f)·softplus(x̂_s), where x̂ is the batch-normalised x = a_i + b_j + W u_ij.
 
     One function rather than ten, because on a CPU this is bound by memory: it keeps one (E, 2F) tensor for the
-    way back, and goes through it in blocks that stay in the cache.
+    way back, and goes through it in blocks that stay in the cache, with the same scratch memory for each.
     """
 
     @staticmethod
     def forward(ctx, centre_part, neighbour_part, edges, edge_weight, weight, bias, centres, neighbours, norm):
-        x = edges @ edge_weight.t()
+        x = centre_part.new_empty(len(edges), centre_part.shape[1])
         for block in _blocks(x):
-            x[block] += centre_part.index_select(0, centres[block])
-            x[block] += neighbour_part.index_select(0, neighbours[block])
+            part = torch.index_select(centre_part, 0, centres[block], out=x[block])
+            part += neighbour_part.index_select(0, neighbours[block])
+            part.addmm_(edges[block], edge_weight.t())
         mean, variance = _statistics(x, norm)
         inverse_std = (variance + norm.eps).rsqrt()
         scale = weight * inverse_std
         shift = bias - mean * scale
         width = x.shape[1] // 2
         out = x.new_zeros(len(centre_part), width)
-        for block in _blocks(x):
-            y = torch.addcmul(shift, x[block], scale)
-            out.index_add_(0, centres[block], y[:, :width].sigmoid_().mul_(functional.softplus(y[:, width:])))
+        for block, y in _with_scratch(x):
+            torch.addcmul(shift, x[block], scale, out=y)
+            out.index_add_(0, centres[block], functional.softplus(y[:, width:]).mul_(y[:, :width].sigmoid_()))
         ctx.save_for_backward(x, edges, edge_weight, weight, bias, centres, neighbours, mean, inverse_std)
         ctx.uses_batch_statistics = norm.training
         return out
@@ -61,33 +64,34 @@ class _GatedMessages(torch.autograd.Function):
         width = x.shape[1] // 2
         grad = torch.empty_like(x)
         sum_grad, sum_grad_x = torch.zeros_like(mean), torch.zeros_like(mean)
-        for block in _blocks(x):
-            piece = grad[block]
-            y = torch.addcmul(shift, x[block], scale)
+        for block, y in _with_scratch(x):
+            dy = grad[block]
+            torch.addcmul(shift, x[block], scale, out=y)
             core = functional.softplus(y[:, width:])
             gate, slope = y.sigmoid_()[:, :width], y[:, width:]
             incoming = grad_out.index_select(0, centres[block]).mul_(gate)
-            torch.mul(incoming, slope, out=piece[:, width:])
+            torch.mul(incoming, slope, out=dy[:, width:])
             incoming.mul_(core)
-            torch.addcmul(incoming, incoming, gate, value=-1, out=piece[:, :width])
-            sum_grad += piece.sum(0)
-            sum_grad_x += (piece * x[block]).sum(0)
+            torch.addcmul(incoming, incoming, gate, value=-1, out=dy[:, :width])
+            sum_grad += dy.sum(0)
+            sum_grad_x += torch.mul(dy, x[block], out=y).sum(0)
         grad_scale = (sum_grad_x - mean * sum_grad) * inverse_std
         # through the mean and variance of the batch: dx = scale·(dy − ⟨dy⟩ − x̂·⟨dy·x̂⟩)
         through = 1.0 / len(x) if ctx.uses_batch_statistics and len(x) else 0.0
-        slope_x = -through * scale * grad_scale * inverse_std
-        constant = -through * scale * sum_grad - slope_x * mean
-        grad_centre, grad_neighbour = (
-            x.new_zeros(len(grad_out), 2 * width),
-            x.new_zeros(len(grad_out), 2 * width),
-        )
-        for block in _blocks(x):
-            piece = grad[block].mul_(scale).addcmul_(x[block], slope_x).add_(constant)
-            grad_centre.index_add_(0, centres[block], piece)
-            grad_neighbour.index_add_(0, neighbours[block], piece)
-        grad_edges = grad @ edge_weight if ctx.needs_input_grad[2] else None
-        grads = (grad_centre, grad_neighbour, grad_edges, grad.t() @ edges, grad_scale, sum_grad)
-        return *grads, None, None, None
+        slope_x = -through * grad_scale * inverse_std
+        constant = -through * sum_grad - slope_x * mean
+        grad_centre, grad_neighbour = x.new_zeros(2, len(grad_out), 2 * width)
+        grad_weight = torch.zeros_like(edge_weight.t())
+        grad_edges = torch.empty_like(edges) if ctx.needs_input_grad[2] else None
+        for block, dx in _with_scratch(x):
+            torch.addcmul(constant, x[block], slope_x, out=dx).add_(grad[block])
+            grad_centre.index_add_(0, centres[block], dx)
+            grad_neighbour.index_add_(0, neighbours[block], dx)
+            grad_weight.addmm_(edges[block].t(), dx)
+            if grad_edges is not None:
+                torch.mm(dx.mul_(scale), edge_weight, out=grad_edges[block])
+        grads = (grad_centre.mul_(scale), grad_neighbour.mul_(scale), grad_edges, grad_weight.mul_(scale).t())
+        return *grads, grad_scale, sum_grad, None, None, None
 
 
 # Edges a block: (2048, 128) floats are 1 MB and stay in a core's cache. A GPU takes all at once.
@@ -97,6 +101,15 @@ _BLOCK = 2048
 def _blocks(x: Tensor) -> list[slice]:
     step = _BLOCK if x.device.type == "cpu" else max(len(x), 1)
     return [slice(k, k + step) for k in range(0, len(x), step)]
+
+
+def _with_scratch(x: Tensor) -> Iterator[tuple[slice, Tensor]]:
+    """Each block, and memory of its shape to write on, the same for all."""
+    scratch = None
+    for block in _blocks(x):
+        if scratch is None:
+            scratch = torch.empty_like(x[block])
+        yield block, scratch[: len(x[block])]
 
 
 def _statistics(x: Tensor, norm: nn.BatchNorm1d) -> tuple[Tensor, Tensor]:

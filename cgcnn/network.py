@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 
 import torch
@@ -9,10 +10,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from cgcnn.batch import Batch
+from cgcnn.environment import NUM_FEATURES
 from cgcnn.features import GaussianExpansion
+from cgcnn.global_features import num_global_features
 from cgcnn.layers import POOLINGS, GatedConvolution, segment_sum
 from cgcnn.tasks import AUXILIARY, TARGET, TaskSet
 
+MAX_DEVIATION = 4.0
 READOUTS = ("per-atom", "classic")
 
 
@@ -21,7 +25,8 @@ class NetworkConfig:
     """Sizes and choices of a network; with the tasks and the element table it is what rebuilds one.
 
     readout: `per-atom` widens and activates every atom before pooling; `classic` pools first, as
-    CrystalGraphConvNet does. dmin, radius, step: Å, the Gaussians of the distances.
+    CrystalGraphConvNet does. environment: atoms start with their surroundings too. global_features: kinds of
+    numbers of the whole crystal that join its vector. dmin, radius, step: Å, the Gaussians of the distances.
     """
 
     atom_fea_len: int = 64
@@ -31,6 +36,8 @@ class NetworkConfig:
     pooling: str = "mean"
     readout: str = "per-atom"
     dropout: float = 0.0
+    environment: bool = False
+    global_features: str = ""
     dmin: float = 0.0
     radius: float = 8.0
     step: float = 0.2
@@ -86,8 +93,13 @@ class CrystalGraphNetwork(nn.Module):
         self.config = config
         self.register_buffer("elements", elements.clone(), persistent=False)
         self.expansion = GaussianExpansion(dmin=config.dmin, radius=config.radius, step=config.step)
-        self.body = CrystalGraphBody(config, elements.shape[1], self.expansion.num_features)
+        num_environment = NUM_FEATURES if config.environment else 0
+        self.register_buffer("environment_mean", torch.zeros(num_environment))
+        self.register_buffer("environment_std", torch.ones(num_environment))
+        self.body = CrystalGraphBody(config, elements.shape[1] + num_environment, self.expansion.num_features)
         self.tasks = tasks
+        num_global = num_global_features(config.global_features)
+        self.join = nn.Linear(config.h_fea_len + num_global, config.h_fea_len) if num_global else None
         # by position: a task may have a name that a module cannot
         self.heads = nn.ModuleList(nn.Linear(config.h_fea_len, task.num_outputs) for task in tasks)
         for task, head in zip(tasks, self.heads, strict=True):
@@ -95,21 +107,38 @@ class CrystalGraphNetwork(nn.Module):
                 nn.init.normal_(head.weight, std=0.001)
                 nn.init.zeros_(head.bias)
 
-    def atom_features(self, batch: Batch) -> Tensor:
-        """Element vectors of the atoms (N, F₀): on a disordered site their occupancy-weighted mean.
+    @torch.no_grad()
+    def fit_statistics(self, batches: Iterable[Batch]) -> None:
+        """Mean and deviation of the environments over the training part; called once, before training."""
+        if self.config.environment:
+            environments = torch.cat([batch.environment for batch in batches])
+            self.environment_mean.copy_(environments.mean(dim=0))
+            self.environment_std.copy_(environments.std(dim=0, correction=0).clamp(min=1e-3))
 
-        What a site lacks to full occupancy is vacant, and counts as zeros.
+    def atom_features(self, batch: Batch) -> Tensor:
+        """What the atoms start with (N, F₀ + K): element vectors, and, if asked for, their standardised surroundings.
+
+        The vector of a disordered site is the occupancy-weighted mean of its elements'; what it lacks to full
+        occupancy is vacant, and counts as zeros.
         """
-        species = self.elements[batch.numbers]
-        if len(species) == len(batch.crystal):
-            return species * batch.occupancies[:, None]
-        return segment_sum(species * batch.occupancies[:, None], batch.site, len(batch.crystal))
+        species = self.elements[batch.numbers] * batch.occupancies[:, None]
+        atoms = (
+            species if len(species) == len(batch.crystal) else segment_sum(species, batch.site, len(batch.crystal))
+        )
+        if not self.config.environment:
+            return atoms
+        scaled = (batch.environment - self.environment_mean) / self.environment_std
+        # surroundings unlike any in training are not extrapolated to
+        return torch.cat([atoms, scaled.clamp(-MAX_DEVIATION, MAX_DEVIATION)], dim=1)
 
     def embed(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Vectors of the atoms (N, ·) and of the crystals (B, H)."""
         edges = self.expansion(batch.distances)
         atoms = self.body.atoms(self.atom_features(batch), edges, batch.centres, batch.neighbours)
-        return atoms, self.body.crystals(atoms, batch.crystal, batch.num_atoms)
+        crystals = self.body.crystals(atoms, batch.crystal, batch.num_atoms)
+        if self.join is not None:
+            crystals = functional.softplus(self.join(torch.cat([crystals, batch.global_features], dim=1)))
+        return atoms, crystals
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         _, crystals = self.embed(batch)

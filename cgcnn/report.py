@@ -143,7 +143,9 @@ def metric_row(tasks: TaskSet, labels: np.ndarray, predictions: Mapping[str, np.
 
 def write_mae(path: Path, rows: Sequence[Mapping[str, float]], configuration: Mapping[str, object]) -> None:
     """Configuration lines, the MAE of every split, their average and standard deviation."""
-    table = pd.DataFrame([{k: v for k, v in row.items() if k.endswith("_MAE")} for row in rows])
+    table = pd.DataFrame(
+        [{k: v for k, v in row.items() if k.endswith("_MAE") and not k.startswith("Val_")} for row in rows]
+    )
     table.insert(0, "Split", [str(k + 1) for k in range(len(rows))])
     numbers = table.drop(columns="Split")
     for name, line in (("Average", numbers.mean()), ("Std Dev", numbers.std(ddof=0))):

@@ -16,7 +16,7 @@ from cgcnn.checkpoint import TrainedModel
 from cgcnn.settings import flags_as_plain
 
 if TYPE_CHECKING:
-    from cgcnn.experiment import Experiment
+    from cgcnn.experiment import Experiment, SplitResult
 
 
 @dataclass
@@ -41,7 +41,11 @@ def finish(run: Experiment, graph_seconds: float) -> RunResult:
     best = int(np.argmin([result.score for result in run.done]))
     metrics, predictions = _write(run, rows, tables, models, best)
     if len(rows) > 1:
-        means = (f"{c} {metrics[c].mean():.4f} ± {metrics[c].std(ddof=0):.4f}" for c in metrics.columns[1:])
+        means = (
+            f"{c} {metrics[c].mean():.4f} ± {metrics[c].std(ddof=0):.4f}"
+            for c in metrics.columns[1:]
+            if not c.startswith("Val_")
+        )
         run.say("\nmean over splits: " + ", ".join(means))
     training = sum(epoch.seconds for result in run.done for epoch in result.history)
     total = time.monotonic() - run.begun
@@ -59,15 +63,17 @@ def _test_split(run: Experiment, k: int) -> tuple[TrainedModel, dict, pd.DataFra
     model = run.template(split).with_states(result.states)
     networks = [network.to(run.device) for network in model.networks]
     predicted = run.predict(networks, model, torch.tensor(split.test, dtype=torch.int64))
+    validated = run.predict(networks, model, torch.tensor(split.val))
     model.networks = [network.cpu() for network in networks]
     labels = data.labels[split.test]
     title = f"split {k + 1} of {len(run.splits)}" if len(run.splits) > 1 else "result"
-    which = f"mean of {len(networks)} networks" if len(networks) > 1 else f"network of epoch {_best_epoch(result)}"
-    run.say(f"\n{title}: test part, {which} (best on validation)")
+    run.say(f"\n{title}: test part, {_which(result)} (best on validation)")
     run.say(report.end_table(data.tasks, labels, predicted, data.labels[split.train]))
     ids = [data.ids[i] for i in split.test]
     table = report.prediction_table(ids, data.tasks, predicted, labels, unnamed=data.unnamed)
-    return model, {"Split": k + 1, **report.metric_row(data.tasks, labels, predicted)}, table
+    row = report.metric_row(data.tasks, labels, predicted)
+    row |= {f"Val_{c}": v for c, v in report.metric_row(data.tasks, data.labels[split.val], validated).items()}
+    return model, {"Split": k + 1, **row}, table
 
 
 def _write(
@@ -102,5 +108,9 @@ def _write(
     return metrics, predictions
 
 
-def _best_epoch(result) -> int:
-    return int(np.argmin([epoch.score for epoch in result.history])) + 1 if result.history else 0
+def _which(result: SplitResult) -> str:
+    if len(result.states) > 1:
+        return f"mean of {len(result.states)} networks"
+    scores = [epoch.score for epoch in result.history]
+    best = int(np.argmin(scores))
+    return f"network of epoch {best + 1}" if result.score >= scores[best] else "averaged network"

@@ -8,7 +8,7 @@ from pathlib import Path
 from cgcnn.files import write_text
 from cgcnn.network import classic_dropout
 from cgcnn.schedules import Schedule
-from cgcnn.splits import SplitSettings
+from cgcnn.splits import PARTS, SplitSettings
 from cgcnn.tasks import TaskSet
 from cgcnn.training import FitSettings
 
@@ -48,12 +48,18 @@ def network_config(args: Namespace, tasks: TaskSet) -> dict:
     """The network's configuration that the flags describe."""
     names = ("atom_fea_len", "h_fea_len", "n_conv", "n_h", "pooling", "readout", "dmin", "radius", "step")
     dropout = classic_dropout(tasks) if args.dropout is None else args.dropout
-    return {**{name: getattr(args, name) for name in names}, "dropout": dropout}
+    return {
+        **{name: getattr(args, name) for name in names},
+        "dropout": dropout,
+        "environment": args.environment,
+        "global_features": args.global_features,
+    }
 
 
 def flags_as_plain(args: Namespace) -> dict:
     """All flags that are set, as a checkpoint and a configuration file hold them."""
-    left_out = ("config", "resume", "max_time", "out_dir", "data_options")
+    left_out = ["config", "resume", "max_time", "out_dir", "data_options"]
+    left_out += [f"{part}_ratio" for part in PARTS if getattr(args, f"{part}_size") is not None]
     return {
         name: value
         for name, value in vars(args).items()

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cgcnn.files import write_text
-from cgcnn.labels import DataError
+from cgcnn.labels import DataError, read_rows
 
 PARTS = ("train", "val", "test")
 
@@ -62,7 +62,8 @@ class SplitSettings:
         wanted = self.train_size if self.train_ratio is None or self.train_size is not None else None
         if wanted is None and self.train_ratio is not None:
             wanted = _part_size(None, self.train_ratio, count)
-            if abs(self.train_ratio + self.val_ratio + self.test_ratio - 1) < 1e-9 and self.val_size is None:
+            only_ratios = self.val_size is None and self.test_size is None
+            if only_ratios and abs(self.train_ratio + self.val_ratio + self.test_ratio - 1) < 1e-9:
                 wanted = count - val - test  # three ratios that make 1 leave no crystal out
         train = count - val - test if wanted is None else wanted
         if train + val + test > count:
@@ -93,7 +94,11 @@ def make_splits(
     for k in range(num_splits):
         shuffled = groups[:]
         random.Random(seed + k).shuffle(shuffled)
-        parts, _ = _deal(shuffled, {"test": test, "val": val, "train": train})
+        parts, left = _deal(shuffled, {"test": test, "val": val}, keep=1)
+        if test + val + train < len(formulas):
+            parts |= _deal(left, {"train": train})[0]
+        else:
+            parts["train"] = [i for group in left for i in group]
         splits.append(_checked(Split(parts["train"], parts["val"], parts["test"]), needs_test=test > 0))
     return splits
 
@@ -103,19 +108,14 @@ def read_split(path: Path, ids: Sequence[str]) -> tuple[Split, list[str]]:
 
     Raises DataError for a part other than train, val and test, an id twice, and parts that are empty.
     """
-    try:
-        rows = list(csv.reader(path.read_text(encoding="utf-8-sig").splitlines()))
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: {getattr(error, 'strerror', None) or 'not a text file'}") from None
-    if not rows or [cell.strip() for cell in rows[0][:2]] != ["cif_id", "split"]:
-        raise DataError(f"{path}, row 1: the header cif_id,split is expected")
+    rows = read_rows(path)
+    if rows[0][1][:2] != ["cif_id", "split"]:
+        raise DataError(f"{path}, row {rows[0][0]}: the header cif_id,split is expected")
     position = {crystal_id: k for k, crystal_id in enumerate(ids)}
     parts: dict[str, list[int]] = {part: [] for part in PARTS}
     named: set[str] = set()
-    for line, cells in enumerate(rows[1:], start=2):
-        if not cells:
-            continue
-        crystal_id, part = (cells[0].strip(), cells[1].strip()) if len(cells) > 1 else (cells[0], "")
+    for line, cells in rows[1:]:
+        crystal_id, part = cells[:2] if len(cells) > 1 else (cells[0], "")
         if part not in parts:
             raise DataError(f"{path}, row {line}: {part!r} is not train, val or test")
         if crystal_id in named:
@@ -139,14 +139,17 @@ def _folds(groups: list[list[int]], settings: SplitSettings, seed: int) -> list[
     shuffled = groups[:]
     random.Random(seed).shuffle(shuffled)
     folds: list[list[list[int]]] = [[] for _ in range(settings.folds)]
+    sizes = [0] * settings.folds
     for group in shuffled:  # each to the smallest fold so far, so that large groups do not unbalance them
-        min(folds, key=lambda fold: sum(map(len, fold))).append(group)
+        smallest = sizes.index(min(sizes))
+        folds[smallest].append(group)
+        sizes[smallest] += len(group)
     splits = []
     for k, fold in enumerate(folds):
         rest = [group for other, groups_of in enumerate(folds) if other != k for group in groups_of]
         random.Random(seed + 1 + k).shuffle(rest)
         val = _part_size(settings.val_size, settings.val_ratio, count)
-        parts, left = _deal(rest, {"val": val})
+        parts, left = _deal(rest, {"val": val}, keep=1)
         train = [i for group in left for i in group]
         splits.append(_checked(Split(train, parts["val"], [i for group in fold for i in group]), needs_test=True))
     return splits
@@ -169,22 +172,28 @@ def _groups(formulas: Sequence[str], *, by_formula: bool) -> list[list[int]]:
     return list(groups.values())
 
 
-def _deal(groups: list[list[int]], sizes: dict[str, int]) -> tuple[dict[str, list[int]], list[list[int]]]:
-    """Whole groups to the parts until each has its size; what is over comes back."""
+def _deal(
+    groups: list[list[int]], sizes: dict[str, int], *, keep: int = 0
+) -> tuple[dict[str, list[int]], list[list[int]]]:
+    """Whole groups to the parts until each has its size; what is over, at least `keep` groups, comes back."""
     left = list(groups)
     parts = {}
+    wanting = sum(size > 0 for size in sizes.values()) + keep
     for part, size in sizes.items():
+        wanting -= size > 0
+        spare = len(left) - wanting  # one group at least for each part to come
+        limit = size + max(1, size // 10)
         members: list[int] = []
         skipped = []
-        for position, group in enumerate(left):
-            if len(members) >= size:
-                skipped += left[position:]
-                break
-            # a large group must not overfill a small part, unless the part would stay empty
-            if members and len(members) + len(group) > size + max(1, size // 10):
-                skipped.append(group)
-            else:
+        for group in left:
+            if spare > 0 and len(members) < size and len(members) + len(group) <= limit:
                 members += group
+                spare -= 1
+            else:
+                skipped.append(group)
+        if not members and size and spare > 0:  # every group is too large: the smallest of them
+            members = min(skipped, key=len)
+            skipped.remove(members)
         parts[part], left = members, skipped
     return parts, left
 

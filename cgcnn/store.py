@@ -12,6 +12,8 @@ import hashlib
 import json
 import os
 import time
+import zipfile
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,8 +32,9 @@ COLUMNS = {
     "degree": ("<i4", "atoms"),
     "neighbours": ("<i4", "edges"),
     "distances": ("<f4", "edges"),
+    "environment": ("<f4", "environment"),
 }
-LENGTHS = ("species", "atoms", "edges")
+LENGTHS = ("species", "atoms", "edges", "environment")
 _RECORD = np.dtype(
     [("size", "<i8"), ("mtime", "<i8"), ("seen", "<i8"), ("digest", "S16")]
     + [(f"{name}_start", "<i8") for name in LENGTHS]
@@ -48,7 +51,7 @@ _RACY = 2_000_000_000
 class GraphTable:
     """Graphs of B crystals in shared columns.
 
-    columns: name → array (see CrystalGraph). start, length: for each of "species", "atoms", "edges" (B,)
+    columns: name → flat array (see CrystalGraph). start, length: for each of LENGTHS (B,)
     where a crystal's part begins and how long it is. formulas: (B,) reduced formulas.
     """
 
@@ -64,7 +67,7 @@ class GraphTable:
     def from_graphs(cls, graphs: Sequence[CrystalGraph], formulas: Sequence[str]) -> GraphTable:
         """The same graphs, in memory, without a store."""
         columns = {
-            name: np.concatenate([getattr(g, name) for g in graphs]).astype(kind)
+            name: np.concatenate([getattr(g, name).ravel() for g in graphs]).astype(kind)
             for name, (kind, _) in COLUMNS.items()
         }
         length = {name: np.array([_lengths(g)[name] for g in graphs]) for name in LENGTHS}
@@ -74,7 +77,9 @@ class GraphTable:
     def graph(self, row: int) -> CrystalGraph:
         """Graph of one crystal, as it was built."""
         part = {name: slice(s := int(self.start[name][row]), s + int(self.length[name][row])) for name in LENGTHS}
-        return CrystalGraph(**{name: self.columns[name][part[of]] for name, (_, of) in COLUMNS.items()})
+        parts = {name: self.columns[name][part[of]] for name, (_, of) in COLUMNS.items()}
+        parts["environment"] = parts["environment"].reshape(len(parts["degree"]), -1)
+        return CrystalGraph(**parts)
 
 
 class GraphStore:
@@ -243,11 +248,9 @@ class GraphStore:
             for name, (kind, of) in COLUMNS.items():
                 if self._column_file(name).stat().st_size < committed[of] * np.dtype(kind).itemsize:
                     raise ValueError(f"column {name} is shorter than the manifest says")
-        except (OSError, ValueError, KeyError, EOFError):
-            return
-        except Exception as error:  # zipfile raises a family of its own
-            if type(error).__module__ not in ("zipfile", "zlib"):
-                raise
+        except (OSError, ValueError, KeyError, EOFError, NotImplementedError, zipfile.BadZipFile, zlib.error):
+            self._records, self._committed = np.zeros(0, dtype=_RECORD), dict.fromkeys(LENGTHS, 0)
+            self.row_of, self._formulas = {}, []
             return
         self._records, self._committed = records, committed
         self.row_of = {crystal_id: row for row, crystal_id in enumerate(ids)}
@@ -320,4 +323,9 @@ def _reason(error: Exception) -> str:
 
 
 def _lengths(graph: CrystalGraph) -> dict[str, int]:
-    return {"species": len(graph.numbers), "atoms": len(graph.degree), "edges": len(graph.distances)}
+    return {
+        "species": len(graph.numbers),
+        "atoms": len(graph.degree),
+        "edges": len(graph.distances),
+        "environment": graph.environment.size,
+    }

@@ -103,8 +103,9 @@ class TaskSet:
 
     def __post_init__(self) -> None:
         self._by_name.update({task.name: column for column, task in enumerate(self.tasks)})
-        if len(self._by_name) < len(self.tasks):
-            raise ValueError("two tasks have the same name")
+        names = [task.name for task in self.tasks]
+        if twice := [name for k, name in enumerate(names) if name in names[:k]]:
+            raise ValueError(f"two tasks are named {twice[0]!r}")
 
     def __iter__(self):
         return iter(self.tasks)

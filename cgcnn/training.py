@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -19,10 +19,14 @@ from cgcnn.schedules import Schedule
 
 OPTIMIZERS: dict[str, Callable] = {
     "SGD": lambda parameters, s: torch.optim.SGD(
-        parameters, lr=s.schedule.lr, momentum=s.momentum, weight_decay=s.weight_decay
+        parameters, lr=s.schedule.lr, momentum=s.momentum, weight_decay=s.weight_decay, fused=True
     ),
-    "Adam": lambda parameters, s: torch.optim.Adam(parameters, lr=s.schedule.lr, weight_decay=s.weight_decay),
-    "AdamW": lambda parameters, s: torch.optim.AdamW(parameters, lr=s.schedule.lr, weight_decay=s.weight_decay),
+    "Adam": lambda parameters, s: torch.optim.Adam(
+        parameters, lr=s.schedule.lr, weight_decay=s.weight_decay, fused=True
+    ),
+    "AdamW": lambda parameters, s: torch.optim.AdamW(
+        parameters, lr=s.schedule.lr, weight_decay=s.weight_decay, fused=True
+    ),
 }
 
 
@@ -149,15 +153,19 @@ class Trainer:
         self.epoch, self.batch, self.sums, self.seconds = self.epoch + 1, 0, {}, 0.0
 
     def _step(self, batch, count: int) -> None:
+        if len(batch.crystal) < 2:
+            raise TrainingError(
+                f"{self.ids[int(batch.rows[0])]}: one atom alone in a batch cannot be normalised; "
+                "use a larger --batch-size, or more crystals"
+            )
         lr = self.settings.schedule(self.epoch + self.batch / count)
         for group in self.optimizer.param_groups:
             group["lr"] = lr
         total, parts = self.loss(self.model(batch), batch.targets)
         if not torch.isfinite(total):
-            named = ", ".join(self.ids[row] for row in batch.rows.tolist()[:8])
-            more = f" and {len(batch) - 8} more" if len(batch) > 8 else ""
+            named = named_crystals([self.ids[row] for row in batch.rows.tolist()])
             raise TrainingError(
-                f"the loss became {total.item()} in epoch {self.epoch + 1} on the crystals {named}{more}; "
+                f"the loss became {total.item()} in epoch {self.epoch + 1} on {named}; "
                 "try a smaller --lr or --clip-grad 1"
             )
         self.optimizer.zero_grad(set_to_none=True)
@@ -231,8 +239,6 @@ class Trainer:
         """Continue from a state of `state_dict`."""
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
-        if self.average is not None and state["average"] is not None:
-            self.average.load_state_dict(state["average"])
         if self.adaptive is not None:
             self.adaptive.history = state["adaptive"]
         self.loss.weights = dict(state["weights"])
@@ -240,10 +246,20 @@ class Trainer:
         if state["cuda_rng"] and torch.cuda.is_available():
             torch.cuda.set_rng_state_all([s.cpu() for s in state["cuda_rng"]])
         self.epoch, self.batch = state["epoch"], state["batch"]
+        first = 0 if self.settings.ema else self.settings.schedule.epochs - self.settings.swa
+        # with more epochs than before, the mean of those that were the last is of no use
+        if self.average is not None and state["average"] is not None and self.epoch + bool(self.batch) > first:
+            self.average.load_state_dict(state["average"])
         self.best_score, self.best_epoch = state["best_score"], state["best_epoch"]
         self.best_state = dict(state["best_state"])
         self.history = [Epoch(**epoch) for epoch in state["history"]]
         self.sums, self.seconds = dict(state["sums"]), state["seconds"]
+
+
+def named_crystals(ids: Sequence[str]) -> str:
+    """The first of these ids, and how many more there are."""
+    more = f" and {len(ids) - 8} more" if len(ids) > 8 else ""
+    return f"the crystals {', '.join(ids[:8])}{more}"
 
 
 def validation_score(metrics: Mapping[str, Mapping[str, float]], scales: Mapping[str, float]) -> float:

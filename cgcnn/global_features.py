@@ -1,0 +1,92 @@
+"""Numbers of a whole crystal that join its vector after pooling: what a mean over atoms cannot know."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable, Mapping
+from functools import cache
+
+import numpy as np
+
+from cgcnn.labels import DataError
+from cgcnn.store import GraphTable
+
+_STEP = 1e-3  # charges closer than this are one
+
+
+def global_features(kinds: str, graphs: GraphTable) -> np.ndarray | None:
+    """The features of these kinds, joined with `+`, of every crystal (n, G); None for no kind.
+
+    Raises DataError for a kind that is none.
+    """
+    if not kinds:
+        return None
+    unknown = [kind for kind in kinds.split("+") if kind not in GLOBAL_FEATURES]
+    if unknown:
+        known = ", ".join(GLOBAL_FEATURES)
+        raise DataError(f"--global-features {kinds}: {unknown[0]!r} is none of {known} (joined with +)")
+    return np.concatenate([GLOBAL_FEATURES[kind][0](graphs) for kind in kinds.split("+")], axis=1)
+
+
+def num_global_features(kinds: str) -> int:
+    """G of these kinds."""
+    return sum(GLOBAL_FEATURES[kind][1] for kind in kinds.split("+")) if kinds else 0
+
+
+def valence_features(graphs: GraphTable) -> np.ndarray:
+    """`formula_valence` of every crystal (n, 6)."""
+    numbers, occupancies = graphs.columns["numbers"], graphs.columns["occupancies"]
+    known: dict[str, tuple[float, ...]] = {}
+    rows = np.empty((len(graphs), 6), dtype=np.float32)
+    for k, formula in enumerate(graphs.formulas):
+        if formula not in known:
+            part = slice(s := int(graphs.start["species"][k]), s + int(graphs.length["species"][k]))
+            amounts = np.bincount(numbers[part], weights=occupancies[part].astype(float))
+            present = np.flatnonzero(amounts > 0)
+            known[formula] = formula_valence(dict(zip(present.tolist(), amounts[present].tolist(), strict=True)))
+        rows[k] = known[formula]
+    return rows
+
+
+def formula_valence(amounts: Mapping[int, float]) -> tuple[float, ...]:
+    """Whether the electrons of a composition can pair and its charges can balance: six numbers of order one.
+
+    amounts: atomic number → amount, in any multiple. 1. (1 − cos πn)/2 with n electrons a formula unit: 1 for an
+    odd number, which leaves a band half full. 2., 3. the smallest charge an atom that the elements' common
+    oxidation states leave, and whether it is 0; 4., 5. the same with all their known states. 6. number of
+    elements over 4. The choice of cell does not matter: amounts are reduced to one formula unit first.
+    """
+    whole = all(abs(amount - round(amount)) < _STEP for amount in amounts.values())
+    divisor = math.gcd(*(round(amount) for amount in amounts.values())) if whole else 1
+    unit = {number: amount / (divisor or 1) for number, amount in amounts.items()}
+    electrons = sum(number * amount for number, amount in unit.items())
+    atoms = sum(unit.values())
+    features = [(1 - math.cos(math.pi * electrons)) / 2]
+    for common in (True, False):
+        charge = _smallest_charge(unit, common=common) / atoms
+        features += [charge, float(charge < _STEP)]
+    return (*features, len(unit) / 4)
+
+
+def _smallest_charge(unit: Mapping[int, float], *, common: bool) -> float:
+    """The smallest total charge |Σ n·q| over one oxidation state q for each element."""
+    totals = {0.0}
+    for number, amount in unit.items():
+        states = _oxidation_states(number, common=common)
+        totals = {round((total + amount * q) / _STEP) * _STEP for total in totals for q in states}
+    return min(map(abs, totals))
+
+
+@cache
+def _oxidation_states(number: int, *, common: bool) -> tuple[float, ...]:
+    from pymatgen.core import Element
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        element = Element.from_Z(number)
+        return tuple((element.common_oxidation_states if common else element.oxidation_states) or (0,))
+
+
+# kind → (function of the graphs, how many numbers it gives)
+GLOBAL_FEATURES: dict[str, tuple[Callable[[GraphTable], np.ndarray], int]] = {"valence": (valence_features, 6)}

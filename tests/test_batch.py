@@ -1,0 +1,107 @@
+"""Batches: what a loop over the crystals would put side by side."""
+
+from dataclasses import fields
+
+import numpy as np
+import pytest
+import torch
+from conftest import make_crystal, random_crystal
+
+from cgcnn.batch import Batch, Collator
+from cgcnn.graph import GraphSettings, build_graph
+from cgcnn.store import GraphStore, GraphTable
+from cgcnn.structures import find_structure_files
+
+ODD = {
+    "lonely": make_crystal(30.0, ["Ar"], [[0, 0, 0]]),
+    "shared": make_crystal(4.0, [{"Ni": 0.5, "Co": 0.25}, "O"], [[0, 0, 0], [0.5, 0.5, 0.5]]),
+    "pair": make_crystal(30.0, ["Ar", "N", "N"], [[0.5, 0.5, 0.5], [0, 0, 0], [0.04, 0, 0]]),
+    "large": random_crystal(1, 9, length=7.0),
+}
+
+
+@pytest.fixture(scope="module")
+def table(crystals) -> GraphTable:
+    several = (crystals | ODD).values()
+    graphs = [build_graph(crystal) for crystal in several]
+    return GraphTable.from_graphs(graphs, [crystal.reduced_formula for crystal in several])
+
+
+@pytest.fixture(scope="module")
+def targets(table) -> np.ndarray:
+    values = np.random.default_rng(0).normal(size=(len(table), 2))
+    values[1, 0] = np.nan
+    return values
+
+
+def naive(table: GraphTable, rows: list[int]) -> dict[str, list]:
+    """The same batch, crystal by crystal and atom by atom."""
+    batch = {field.name: [] for field in fields(Batch)}
+    atoms = 0
+    for number, row in enumerate(rows):
+        graph = table.graph(row)
+        batch["numbers"] += graph.numbers.tolist()
+        batch["occupancies"] += graph.occupancies.tolist()
+        batch["site"] += [atoms + site for site in graph.site.tolist()]
+        batch["crystal"] += [number] * graph.num_atoms
+        batch["num_atoms"].append(graph.num_atoms)
+        for atom, degree in enumerate(graph.degree.tolist()):
+            batch["centres"] += [atoms + atom] * degree
+        batch["neighbours"] += [atoms + other for other in graph.neighbours.tolist()]
+        batch["distances"] += graph.distances.tolist()
+        batch["rows"].append(row)
+        atoms += graph.num_atoms
+    return batch
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [range(8), [7, 2, 5, 0], [3], [4], [5], [6], [4, 4], [2, 5, 2, 2, 4, 5], [4, 0, 4], []],
+    ids=str,
+)
+def test_a_batch_is_what_a_loop_would_make(table, targets, rows):
+    rows = list(rows)
+    batch = Collator(table, targets)[torch.tensor(rows, dtype=torch.int64)]
+    for name, values in naive(table, rows).items():
+        if name not in ("targets", "global_features"):
+            assert getattr(batch, name).tolist() == values, name
+    torch.testing.assert_close(batch.targets, torch.tensor(targets[rows], dtype=torch.float32), equal_nan=True)
+    assert len(batch) == len(rows)
+    integers = ("numbers", "site", "crystal", "num_atoms", "centres", "neighbours", "rows")
+    assert all(getattr(batch, name).dtype == torch.int64 for name in integers)
+    assert batch.distances.dtype == batch.occupancies.dtype == batch.targets.dtype == torch.float32
+
+
+def test_the_cases_that_are_meant_are_there(table):
+    lengths = {name: values.tolist() for name, values in table.length.items()}
+    assert lengths["edges"][4] == 0
+    assert lengths["species"][5] == 3
+    assert lengths["atoms"][5] == 2
+    assert table.graph(6).degree.tolist() == [0, 1, 1]
+
+
+def test_without_targets(table):
+    collator = Collator(table)
+    assert len(collator) == len(table)
+    assert collator[torch.tensor([1, 0])].targets is None
+
+
+def test_from_a_store(data_folder):
+    folder = data_folder()
+    files = find_structure_files(folder)
+    store = GraphStore(folder / "cache", GraphSettings())
+    store.update(files, jobs=1, quiet=True)
+    table = store.table(list(files))
+    batch = Collator(table)[torch.tensor([2, 0, 2])]
+    for name, values in naive(table, [2, 0, 2]).items():
+        if name not in ("targets", "global_features"):
+            assert getattr(batch, name).tolist() == values, name
+
+
+def test_to_moves_everything(table, targets):
+    for batch in (Collator(table, targets)[torch.tensor([0, 4])], Collator(table)[torch.tensor([0])]):
+        moved = batch.to("meta")
+        for field in fields(Batch):
+            before, after = getattr(batch, field.name), getattr(moved, field.name)
+            assert (before is None) == (after is None)
+            assert after is None or (after.device.type, after.shape) == ("meta", before.shape)

@@ -1,0 +1,284 @@
+"""Flags of main.py and predict.py: spellings, layers, files of flags, refusals, and a quick --help."""
+
+import shlex
+import subprocess
+import sys
+import time
+
+import pytest
+from helpers import REPOSITORY, finished, refused, result_file, root_folder, run, same_weights, script, train
+
+from cgcnn import flags
+from cgcnn.cli import parse_training, predict_command, to_argv, train_command
+from cgcnn.labels import DataError
+
+# As the two descriptions and their pages print them, behind `python main.py`.
+PRINTED = [
+    "./root_dir",
+    "./root_dir --scheduler step --pooling attention --epochs 120 --lr 0.011 --weight-decay 0.0 --task2-weight 0.5 "
+    "--auxiliary-tasks --aux-task3-weight 0.05",
+    "root_dir --num-splits 1 --epochs 120",
+    "root_dir --auxiliary-tasks --aux-task1-weight 0.1 --aux-task2-weight 0.1 --aux-task3-weight 0",
+    "root_dir --conditional-loss --classification-weight 0.2 --metal-weight 0.95 --semiconductor-weight 1.05 "
+    "--metal-threshold 0.7 --min-bandgap 0.015",
+    "root_dir --adaptive-weights --adaptive-weight-update 0.01 --task1-weight 0.5 --task2-weight 0.5",
+    "root_dir --optim Adam",
+    "root_dir --task regression --targets work_function band_gap is_metal:class --task-weights work_function=0.2",
+    "root_dir --normalize --disable-cuda -j 0 --start-epoch 0 -b 256 --learning-rate 0.01 --lr-milestones 100",
+    "root_dir --scheduler cosine --T-max 80 --eta-min 0 --momentum 0.9 --wd 0 -p 10",
+    "root_dir --train-ratio 0.8 --val-ratio 0.1 --test-ratio 0.1",
+    "root_dir --train-size 80 --val-size 10 --test-size 10",
+    "root_dir --atom-fea-len 64 --h-fea-len 128 --n-conv 3 --n-h 1 --pooling mean --workers 0 --print-freq 10",
+    "data/sample-regression --task regression --epochs 30",
+    "data/sample-classification --task classification --epochs 30",
+    "vacancy_data --task multi --cls-weight 0.5 --epochs 50 --batch-size 128 --lr 0.001",
+]
+DEFAULTS = {
+    "task": "regression",
+    "task1_weight": 0.5,
+    "task2_weight": 0.5,
+    "adaptive_weight_update": 0.01,
+    "classification_weight": 0.6,
+    "cls_weight": 0.5,
+    "min_bandgap": 0.015,
+    "metal_threshold": 0.5,
+    "aux_task1_weight": 0.1,
+    "normalize": True,
+    "workers": 0,
+    "epochs": 80,
+    "start_epoch": 0,
+    "batch_size": 256,
+    "lr": 0.01,
+    "lr_milestones": [100],
+    "scheduler": "step",
+    "T_max": None,
+    "eta_min": 0,
+    "momentum": 0.9,
+    "weight_decay": 0,
+    "print_freq": 10,
+    "val_ratio": 0.1,
+    "test_ratio": 0.1,
+    "optim": "SGD",
+    "atom_fea_len": 64,
+    "h_fea_len": 128,
+    "n_conv": 3,
+    "n_h": 1,
+    "pooling": "mean",
+    "num_splits": 1,
+    "neighbors": "shell",
+    "out_dir": ".",
+}
+
+
+def parsed(text: str) -> dict:
+    return vars(parse_training(shlex.split(text)))
+
+
+@pytest.mark.parametrize("text", PRINTED)
+def test_printed_commands_parse_with_dashes_and_with_underscores(text):
+    words = [w.replace("-", "_").replace("__", "--", 1) if w.startswith("--") else w for w in shlex.split(text)]
+    assert vars(parse_training(words)) == parsed(text)
+
+
+def test_defaults_are_the_published_ones():
+    args = parsed("root_dir")
+    assert {name: args[name] for name in DEFAULTS} == DEFAULTS
+    assert not any(args[name] for name in ("adaptive_weights", "conditional_loss", "auxiliary_tasks", "disable_cuda"))
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("--optimizer adam", "--optim Adam"),
+        ("--optimizer=AdamW", "--optim AdamW"),
+        ("--lr-sch cosine", "--scheduler cosine"),
+        ("--lr_sch one-cycle", "--scheduler one-cycle"),
+        ("--loss-func l1", "--loss l1"),
+        ("--wd 0.1", "--weight-decay 0.1"),
+        ("--learning-rate 0.3", "--lr 0.3"),
+        ("--learning_rate=0.3", "--lr 0.3"),
+        ("-b 7", "--batch-size 7"),
+        ("-j 2", "--workers 2"),
+        ("-p 3", "--print-freq 3"),
+        ("--T_max 9", "--T-max 9"),
+        ("--run_name=a_b", "--run-name a_b"),
+    ],
+)
+def test_second_spellings(one, other):
+    assert parsed(f"d {one}") == parsed(f"d {other}") != parsed("d")
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("11h", 39600),
+        ("30m", 1800),
+        ("90s", 90),
+        ("1.5h", 5400),
+        ("2d", 172800),
+        ("2:30", 9000),
+        ("2:30:05", 9005),
+        ("1-12:00:00", 129600),
+    ],
+)
+def test_times(text, seconds):
+    assert parsed(f"d --max-time {text}")["max_time"] == seconds
+
+
+@pytest.mark.parametrize("text", ["", "11", "h", "-1h", "1:2", "soon", "1h30m"])
+def test_what_is_no_time(text):
+    assert "--max-time" in refused(train_command, "d", f"--max-time={text}")
+
+
+def test_classic_options_after_the_folder():
+    args = parsed("d 16 6 0.5 0.1 7")
+    assert [args[name] for name in ("max_num_nbr", "radius", "dmin", "step", "seed")] == [16, 6.0, 0.5, 0.1, 7]
+    assert parsed("d 16")["radius"] == 8.0
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("", "DIR"),
+        ("d --foo", "--foo"),
+        ("d --epoch 3", "--epoch"),
+        ("d --epochs", "--epochs"),
+        ("d --epochs x", "'x'"),
+        ("d --epochs 0", "--epochs"),
+        ("d --epochs 2.5", "'2.5'"),
+        ("d --lr -1", "--lr"),
+        ("d --lr nan", "--lr"),
+        ("d --batch-size 0", "--batch-size"),
+        ("d --optim Rprop", "SGD, Adam, AdamW"),
+        ("d --pooling max", "attention"),
+        ("d --task both", "multi"),
+        ("d --val-ratio 1.5", "--val-ratio"),
+        ("d --metal-threshold 2", "--metal-threshold"),
+        ("d --task-weights work_function", "NAME=VALUE"),
+        ("d --task-weights work_function=x", "'x'"),
+        ("d --train-ratio 0.8 --train-size 5", "--train-ratio and --train-size exclude each other"),
+        ("d --val-ratio 0.8 --val-size 5", "--val-ratio and --val-size exclude each other"),
+        ("d --test_size 5 --test_ratio 0.2", "--test-ratio and --test-size exclude each other"),
+        ("d --ema 0.9 --swa 2", "--ema and --swa"),
+        ("d --swa 80", "--swa"),
+        ("d --folds 3 --num-splits 2", "--folds"),
+        ("d --start-epoch 80", "--start-epoch"),
+        ("d --targets a a:class", "a stands twice"),
+        ("d --conditional-loss --metal-weight 0 --semiconductor-weight 0", "both 0"),
+        ("d 0", "--max-num-nbr"),
+        ("d 12 -8", "--radius"),
+        ("d 12 8 0 0", "--step"),
+        ("d abc", "'abc'"),
+        ("d 12 8 0 0.2 7 9", "too many"),
+    ],
+)
+def test_bad_flags_get_one_line(words, said):
+    line = refused(train_command, *shlex.split(words))
+    assert said in line
+    assert line.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "said"), [("", "MODEL"), ("m", "CIFPATH"), ("m d --foo", "--foo"), ("m d -b 0", "batch-size")]
+)
+def test_bad_flags_of_predict(words, said):
+    assert said in refused(predict_command, *shlex.split(words))
+
+
+@pytest.mark.parametrize("name", ["main.py", "predict.py"])
+def test_scripts_end_with_the_status_and_no_traceback(name, tmp_path):
+    ran = finished(script(name, "no_such", "no_folder" if name == "predict.py" else "--epochs=1", folder=tmp_path))
+    assert ran.status == 2
+    assert ran.err.startswith("error: no_such")
+    assert "Traceback" not in ran.err
+
+
+def test_layers_preset_resumed_config_command(tmp_path, monkeypatch):
+    folder = root_folder(tmp_path / "data")
+    train(folder, tmp_path, "--epochs", 1, "--batch-size", 11, "--lr", 0.02, "--clip-grad", 2, "--print-freq", 2)
+    monkeypatch.setitem(flags.PRESETS, "test", {"batch_size": 10, "lr": 0.01, "print_freq": 1, "patience": 1})
+    config = tmp_path / "flags.toml"
+    config.write_text('lr = 0.03\nclip-grad = 3\npreset = "test"\nval_size = 4\nlr_milestones = [5, 6]\n')
+    saved = tmp_path / "checkpoint.pth.tar"
+    assert parsed("d --preset test")["lr"] == 0.01
+    assert parsed(f"d --preset test --resume {saved} --epochs 3")["lr"] == 0.02
+    args = parsed(f"d --config {config} --clip-grad 4 --epochs 3 --test-size 2")
+    assert (args["batch_size"], args["lr"], args["clip_grad"], args["patience"]) == (10, 0.03, 4, 1)
+    assert (args["val_size"], args["test_size"], args["lr_milestones"]) == (4, 2, [5, 6])
+    args = parsed(f"d --config {config} --resume {saved} --epochs 3 --val-ratio 0.3")
+    assert (args["batch_size"], args["print_freq"], args["lr"], args["clip_grad"]) == (11, 2, 0.03, 3)
+    assert (args["val_ratio"], args["val_size"]) == (0.3, None)
+
+
+def test_flags_survive_the_way_through_a_mapping():
+    text = (
+        "d --targets a b:class --task-weights a=0.2 b=1 --units a=eV/atom --transforms a=log --T-max 7 "
+        "--no-normalize --lr-milestones 3 4 --adaptive-weights --val-size 3 --run-name x_y --dropout 0.1"
+    )
+    args = parsed(text)
+    given = {k: v for k, v in args.items() if k != "data_options" and not (k == "val_ratio" and args["val_size"])}
+    assert vars(parse_training(["d", *to_argv(given)])) == args
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--val-size", 3, "--test-size", 3, "--optim", "adam", "--pooling", "attention", "--batch-size", 4],
+        ["--targets", "band_gap", "work_function", "--task-weights", "band_gap=0.7", "--units", "band_gap=meV"],
+        ["--conditional-loss", "--auxiliary-tasks", "--adaptive-weights", "--no-normalize", "--num-splits", 2],
+    ],
+)
+def test_the_written_config_repeats_the_run(words, tmp_path):
+    folder = root_folder(tmp_path / "data")
+    one, two = tmp_path / "one", tmp_path / "two"
+    train(folder, one, "--epochs", 2, "--seed", 5, *words)
+    config = result_file(one, "config.toml")
+    train(folder, two, "--config", config)
+    assert (one / "test_results.csv").read_bytes() == (two / "test_results.csv").read_bytes()
+    assert same_weights(one / "model_best.pth.tar", two / "model_best.pth.tar")
+    assert result_file(two, "config.toml").name == config.name
+    assert result_file(two, "config.toml").read_bytes() == config.read_bytes()
+
+
+def test_positional_options_are_part_of_the_config(tmp_path):
+    folder = root_folder(tmp_path / "data")
+    ran = run(train_command, folder, 8, 5, "--epochs", 1, "--out-dir", tmp_path / "one")
+    assert ran.status == 0, ran.err
+    train(folder, tmp_path / "two", "--config", result_file(tmp_path / "one", "config.toml"))
+    one, two = (tmp_path / name / "test_results.csv" for name in ("one", "two"))
+    assert one.read_bytes() == two.read_bytes()
+
+
+def test_ratio_takes_the_place_of_a_size_of_a_lower_layer(tmp_path):
+    config = tmp_path / "c.toml"
+    config.write_text("train_size = 5\nval_size = 3\n")
+    args = parsed(f"d --config {config} --val-ratio 0.2")
+    assert (args["train_size"], args["val_size"], args["val_ratio"]) == (5, None, 0.2)
+
+
+def test_help_is_quick_and_imports_nothing_heavy(tmp_path):
+    code = (
+        "import sys\nfrom cgcnn.cli import train_command\n"
+        "try:\n    train_command(['--help'])\nexcept SystemExit as end:\n    assert not end.code\n"
+        "heavy = {'torch', 'pymatgen', 'pandas', 'sklearn', 'scipy'} & set(sys.modules)\n"
+        "sys.exit(f'imported: {heavy}' if heavy else 0)"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, timeout=60)
+    assert ran.returncode == 0, ran.stderr
+    for name in ("main.py", "predict.py"):
+        seconds = []
+        for _ in range(3):
+            begun = time.perf_counter()
+            ran = finished(script(name, "--help", folder=tmp_path))
+            seconds.append(time.perf_counter() - begun)
+            assert ran.status == 0
+            assert "usage" in ran.out
+        assert min(seconds) < 1
+
+
+def test_fit_refuses_what_the_command_refuses(tmp_path):
+    import cgcnn
+
+    for given in ({"epochs": 0}, {"foo": 1}, {"ema": True}, {"train_ratio": 0.5, "train_size": 3}):
+        with pytest.raises(DataError):
+            cgcnn.fit(tmp_path, **given)

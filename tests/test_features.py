@@ -1,0 +1,150 @@
+"""Element vectors, Gaussians and averages over a composition, against numbers worked out otherwise."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+import torch
+from conftest import fcc, make_crystal
+
+from cgcnn.features import GaussianExpansion, composition_averages, element_table, read_element_table
+from cgcnn.graph import build_graph
+from cgcnn.labels import DataError
+from cgcnn.store import GraphTable
+
+
+def table_of(*several) -> GraphTable:
+    return GraphTable.from_graphs([build_graph(c) for c in several], [c.reduced_formula for c in several])
+
+
+# --- elements -----------------------------------------------------------------------------------------
+
+
+def test_the_packaged_table_is_the_classic_one(shared_data):
+    path = shared_data / "cgcnn_original" / "sample-regression" / "atom_init.json"
+    if not path.exists():
+        pytest.skip("the original element table is not here")
+    classic = json.loads(path.read_text())
+    table = element_table()
+    assert table.shape == (119, 92)
+    assert len(classic) == 100
+    for number, vector in classic.items():
+        assert table[int(number)].tolist() == vector
+    assert torch.isnan(table[[0, *range(101, 119)]]).all()
+    torch.testing.assert_close(read_element_table(path), table, equal_nan=True)
+
+
+def test_the_packaged_table_is_one_hot_in_each_property():
+    known = element_table()[1:101]
+    assert set(known.unique().tolist()) == {0.0, 1.0}
+    assert (known.sum(dim=1) <= 9).all()
+    assert len(known.unique(dim=0)) > 90  # elements are told apart
+    silicon = element_table()[14]
+    assert silicon.sum() == 9
+    assert silicon.nonzero().flatten()[:2].tolist() == [14, 19 + 3 - 1]  # group 14, period 3
+
+
+def test_a_table_of_ones_own(tmp_path):
+    path = tmp_path / "atom_init.json"
+    path.write_text('{"1": [1, 0.5], "118": [-2, 3e2]}')
+    table = read_element_table(path)
+    assert table.shape == (119, 2)
+    assert table.dtype == torch.float32
+    assert table[[1, 118]].tolist() == [[1, 0.5], [-2, 300]]
+    assert torch.isnan(table[[0, *range(2, 118)]]).all()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "{",
+        "{}",
+        "[]",
+        "[[1, 2]]",
+        "3",
+        '{"1": []}',
+        '{"1": 3}',
+        '{"1": "abc"}',
+        '{"1": {"a": 1}}',
+        '{"1": ["x", "y"]}',
+        '{"1": [1, null]}',
+        '{"1": [1, NaN]}',
+        '{"H": [1, 2]}',
+        '{"1": [1, 2], "2": [3]}',
+        '{"1": [1, 2], "2": 3}',
+        '{"1": [[1], [2]]}',
+        '{"119": [1, 2]}',
+        '{"0": [1, 2]}',
+        '{"-1": [1, 2]}',
+        '{"1": [1, 2], "1.5": [3, 4]}',
+    ],
+)
+def test_a_table_that_is_none(tmp_path, text):
+    path = tmp_path / "atom_init.json"
+    path.write_text(text)
+    with pytest.raises(DataError, match="not a table of element vectors") as caught:
+        read_element_table(path)
+    assert str(caught.value).startswith(str(path))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_table_that_cannot_be_read(tmp_path):
+    with pytest.raises(DataError):
+        read_element_table(tmp_path / "nowhere.json")
+    path = tmp_path / "atom_init.json"
+    path.write_bytes(b"\xff\xfe{}")
+    with pytest.raises(DataError):
+        read_element_table(path)
+
+
+# --- distances ----------------------------------------------------------------------------------------
+
+
+def test_gaussians_follow_their_formula():
+    expansion = GaussianExpansion()
+    assert expansion.num_features == 41
+    distances = torch.tensor([0.0, 1.0, 2.37, 7.99, 8.0, 9.0])
+    found = expansion(distances)
+    assert found.shape == (6, 41)
+    for row, distance in enumerate(distances.tolist()):
+        for column in range(41):
+            expected = math.exp(-(((distance - 0.2 * column) / 0.2) ** 2))
+            assert found[row, column].item() == pytest.approx(expected, rel=1e-4, abs=1e-7)
+    assert distances.tolist()[:2] == [0.0, 1.0]  # not written over
+
+
+def test_other_gaussians():
+    expansion = GaussianExpansion(dmin=1.0, radius=3.0, step=0.5)
+    assert expansion.num_features == 5
+    found = expansion(torch.tensor([2.25]))[0].tolist()
+    assert found == pytest.approx([math.exp(-((2.25 - centre) ** 2) / 0.25) for centre in (1, 1.5, 2, 2.5, 3)])
+    assert expansion(torch.zeros(0)).shape == (0, 5)
+    assert expansion.state_dict() == {}  # published weights have no such entry
+
+
+# --- composition --------------------------------------------------------------------------------------
+
+
+def test_composition_averages():
+    salt = make_crystal(fcc(5.64), ["Na", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]])
+    oxide = make_crystal(4.0, ["Ti", "O", "O"], [[0, 0, 0], [0.5, 0.5, 0], [0.5, 0, 0.5]])
+    shared = make_crystal(4.0, [{"Ni": 0.75, "Co": 0.25}, "O"], [[0, 0, 0], [0.5, 0.5, 0.5]])
+    neon = make_crystal(6.0, ["Ne"], [[0, 0, 0]])
+    found = composition_averages(table_of(salt, oxide, shared, neon))
+    # Pauling: Na 0.93, Cl 3.16, Ti 1.54, O 3.44, Ni 1.91, Co 1.88; first ionisation energies in eV
+    mean = (0.75 * 1.91 + 0.25 * 1.88 + 3.44) / 2
+    variance = (0.75 * (1.91 - mean) ** 2 + 0.25 * (1.88 - mean) ** 2 + (3.44 - mean) ** 2) / 2
+    expected = [
+        [((3.16 - 0.93) / 2) ** 2, (5.1391 + 12.9676) / 2],
+        [2 / 9 * (3.44 - 1.54) ** 2, (6.8281 + 2 * 13.6181) / 3],
+        [variance, (0.75 * 7.6399 + 0.25 * 7.8810 + 13.6181) / 2],
+        [math.nan, 21.5645],
+    ]
+    np.testing.assert_allclose(found, expected, rtol=2e-4)
+
+
+def test_an_element_alone_varies_not_at_all():
+    copper = make_crystal(fcc(3.61), ["Cu"], [[0, 0, 0]])
+    np.testing.assert_allclose(composition_averages(table_of(copper)), [[0, 7.7264]], rtol=2e-4)

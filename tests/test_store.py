@@ -1,0 +1,444 @@
+"""The graph store: builds what changed and nothing else, and survives whatever happens to it in between."""
+
+import multiprocessing
+import os
+import signal
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import cif_text, make_crystal, random_crystal
+
+from cgcnn import dataset, store
+from cgcnn.graph import CrystalGraph, GraphSettings, build_graph
+from cgcnn.store import COLUMNS, GraphStore, GraphTable
+from cgcnn.structures import find_structure_files, read_crystal
+
+SETTINGS = GraphSettings(radius=5.0, max_num_nbr=4)
+FORK = multiprocessing.get_context("fork")
+LONG_AGO = 1_600_000_000  # s; long enough before now that the clock's step does not matter
+
+
+def write_crystals(folder: Path, ids, *, seed: int = 0) -> dict[str, Path]:
+    """A CIF for each id, dated long ago."""
+    folder.mkdir(exist_ok=True)
+    files = {}
+    for k, crystal_id in enumerate(ids):
+        files[crystal_id] = folder / f"{crystal_id}.cif"
+        rewrite(files[crystal_id], seed + k, mtime=LONG_AGO + seed)
+    return files
+
+
+def rewrite(path: Path, seed: int, *, mtime: float) -> None:
+    path.write_text(cif_text(random_crystal(seed, 1 + seed % 4)))
+    os.utime(path, (mtime, mtime))
+
+
+def change_within_size(path: Path, mtime: float) -> None:
+    """A longer cell in a file of the same size and time."""
+    text = path.read_text()
+    longer = text.replace("_cell_length_a ", "_cell_length_a 1").replace("data_crystal", "data_crysta")
+    assert len(longer) == len(text)
+    path.write_text(longer)
+    os.utime(path, (mtime, mtime))
+
+
+def opened(folder: Path, chosen: GraphSettings = SETTINGS) -> GraphStore:
+    return GraphStore(folder / "cache", chosen)
+
+
+def update(graph_store: GraphStore, files, **options) -> tuple[dict[str, str], int]:
+    return graph_store.update(files, jobs=1, quiet=True, **options)
+
+
+def assert_same_graph(found: CrystalGraph, expected: CrystalGraph) -> None:
+    for name in COLUMNS:
+        np.testing.assert_array_equal(getattr(found, name), getattr(expected, name))
+
+
+def assert_holds(graph_store: GraphStore, files, chosen: GraphSettings = SETTINGS) -> None:
+    """Exactly the graphs and formulas of these files, in whatever order they are asked for."""
+    ids = list(files)[::-1]
+    table = graph_store.table(ids)
+    crystals = [read_crystal(files[crystal_id]) for crystal_id in ids]
+    assert table.formulas == [crystal.reduced_formula for crystal in crystals]
+    for row, crystal in enumerate(crystals):
+        assert_same_graph(table.graph(row), build_graph(crystal, chosen))
+
+
+@pytest.fixture
+def reads(monkeypatch) -> list[str]:
+    """Names of the files that were read for their crystal since the list was last cleared."""
+    names = []
+
+    def noted(path):
+        names.append(os.path.basename(path))
+        return read_crystal(path)
+
+    monkeypatch.setattr(store, "read_crystal", noted)
+    return names
+
+
+# --- what is built ------------------------------------------------------------------------------------
+
+
+def test_a_store_gives_back_what_was_built(tmp_path):
+    files = write_crystals(tmp_path, "abcdef")
+    graph_store = opened(tmp_path)
+    assert update(graph_store, files) == ({}, 6)
+    assert_holds(graph_store, files)
+    assert_holds(opened(tmp_path), files)
+
+
+def test_disorder_and_no_edges(tmp_path):
+    crystals = {
+        "lonely": make_crystal(30.0, ["Ar"], [[0, 0, 0]]),
+        "shared": make_crystal(4.0, [{"Ni": 0.5, "Co": 0.25}, "O"], [[0, 0, 0], [0.5, 0.5, 0.5]]),
+    }
+    files = {crystal_id: tmp_path / f"{crystal_id}.cif" for crystal_id in crystals}
+    for crystal_id, crystal in crystals.items():
+        files[crystal_id].write_text(cif_text(crystal))
+        assert update(opened(tmp_path), {crystal_id: files[crystal_id]}) == ({}, 1)
+    graph_store = opened(tmp_path)
+    assert_holds(graph_store, files)
+    assert graph_store.table(["lonely"]).graph(0).degree.tolist() == [0]
+    np.testing.assert_allclose(graph_store.table(["shared"]).graph(0).occupancies, [0.5, 0.25, 1])
+
+
+def test_the_table_in_memory_is_the_same(tmp_path):
+    files = write_crystals(tmp_path, "abc")
+    graph_store = opened(tmp_path)
+    update(graph_store, files)
+    crystals = [read_crystal(file) for file in files.values()]
+    graphs = [build_graph(crystal, SETTINGS) for crystal in crystals]
+    table = GraphTable.from_graphs(graphs, [crystal.reduced_formula for crystal in crystals])
+    assert len(table) == 3
+    assert table.formulas == graph_store.table("abc").formulas
+    for row, graph in enumerate(graphs):
+        assert_same_graph(table.graph(row), graph)
+
+
+def test_an_unchanged_file_is_not_opened(tmp_path, monkeypatch):
+    files = write_crystals(tmp_path, "abc")
+    update(opened(tmp_path), files)
+    for file in files.values():  # content gone, size and time the same: any look inside would be noticed
+        status = file.stat()
+        file.write_bytes(b"x" * status.st_size)
+        os.utime(file, ns=(status.st_atime_ns, status.st_mtime_ns))
+    monkeypatch.setattr(store, "_build_task", None)
+    graph_store = opened(tmp_path)
+    assert update(graph_store, files) == ({}, 0)
+    assert len(graph_store.table("abc")) == 3
+
+
+def test_verify_sees_a_change_that_size_and_time_hide(tmp_path, reads):
+    files = write_crystals(tmp_path, "abc")
+    update(opened(tmp_path), files)
+    change_within_size(files["b"], LONG_AGO)
+    reads.clear()
+    graph_store = opened(tmp_path)
+    assert update(graph_store, files) == ({}, 0)
+    assert update(graph_store, files, verify=True) == ({}, 1)
+    assert reads == ["b.cif"]
+    assert_holds(graph_store, files)
+
+
+def test_only_what_changed_is_built_again(tmp_path, reads):
+    files = write_crystals(tmp_path, "abcd")
+    update(opened(tmp_path), files)
+    reads.clear()
+    change_within_size(files["b"], LONG_AGO + 5)
+    rewrite(files["c"], 11, mtime=LONG_AGO)
+    files |= write_crystals(tmp_path, "e", seed=20)
+    graph_store = opened(tmp_path)
+    assert update(graph_store, files) == ({}, 3)
+    assert sorted(reads) == ["b.cif", "c.cif", "e.cif"]
+    assert_holds(graph_store, files)
+    assert_holds(opened(tmp_path), files)
+
+
+def test_a_touched_file_is_compared_and_not_built(tmp_path, reads, monkeypatch):
+    files = write_crystals(tmp_path, "abc")
+    update(opened(tmp_path), files)
+    reads.clear()
+    os.utime(files["b"], (LONG_AGO + 9, LONG_AGO + 9))
+    assert update(opened(tmp_path), files) == ({}, 0)
+    assert reads == []
+    monkeypatch.setattr(store, "_build_task", None)  # its new time is known: it is not compared again
+    assert update(opened(tmp_path), files) == ({}, 0)
+    assert_holds(opened(tmp_path), files)
+
+
+def test_other_settings_are_another_store(tmp_path):
+    files = write_crystals(tmp_path, "abc")
+    other = GraphSettings(radius=3.0, max_num_nbr=4)
+    for chosen in (SETTINGS, other):
+        assert update(opened(tmp_path, chosen), files) == ({}, 3)
+    for chosen in (SETTINGS, other):
+        assert update(opened(tmp_path, chosen), files) == ({}, 0)
+        assert_holds(opened(tmp_path, chosen), files, chosen)
+
+
+def test_a_file_changed_just_before_it_was_read_is_compared_again(tmp_path, monkeypatch):
+    files = write_crystals(tmp_path, "ab")
+    now = time.time()
+    rewrite(files["a"], 5, mtime=now)
+    assert update(opened(tmp_path), files) == ({}, 2)
+    change_within_size(files["a"], now)  # and once more within one step of the clock
+    assert update(opened(tmp_path), files) == ({}, 1)
+    assert_holds(opened(tmp_path), files)
+
+    later = time.time_ns() + 10_000_000_000
+    monkeypatch.setattr(store.time, "time_ns", lambda: later)
+    assert update(opened(tmp_path), files) == ({}, 0)
+    monkeypatch.setattr(store, "_build_task", None)  # compared once after that time, it is settled
+    assert update(opened(tmp_path), files) == ({}, 0)
+
+
+def test_failures_have_a_reason_and_are_tried_again(tmp_path, reads):
+    files = write_crystals(tmp_path, "abcd")
+    files["b"].write_text("no crystal")
+    files["gone"] = tmp_path / "gone.cif"
+    files["dense"] = tmp_path / "dense.cif"
+    grid = [[k % 10 / 10, k // 10 % 10 / 10, k // 100 / 10] for k in range(1000)]
+    files["dense"].write_text(cif_text(make_crystal(0.9, ["H"] * 1000, grid)))
+    graph_store = opened(tmp_path)
+    failures, built = update(graph_store, files)
+    assert built == 3
+    assert failures.keys() == {"b", "gone", "dense"}
+    assert "data_" in failures["b"]
+    assert "No such file" in failures["gone"]
+    assert "too small" in failures["dense"]
+    assert all("\n" not in reason for reason in failures.values())
+    assert graph_store.row_of.keys() == {"a", "c", "d"}
+    with pytest.raises(KeyError):
+        graph_store.table(["a", "b"])
+
+    rewrite(files["b"], 8, mtime=LONG_AGO)
+    files = {crystal_id: files[crystal_id] for crystal_id in "abcd"}
+    reads.clear()
+    assert update(graph_store, files) == ({}, 1)
+    assert reads == ["b.cif"]
+    assert_holds(opened(tmp_path), files)
+
+
+def test_odd_ids(tmp_path):
+    ids = ["tab\there", "two\nlines", "Zn²⁺ 中文", " a b ", "mp-1.2.3", '"quoted", 1', "-dash", "\udcff", "v1..2"]
+    files = write_crystals(tmp_path, ids)
+    assert find_structure_files(tmp_path).keys() >= {"two\nlines", "mp-1.2.3"}
+    assert update(opened(tmp_path), files) == ({}, len(ids))
+    graph_store = opened(tmp_path)
+    assert list(graph_store.row_of) == ids
+    assert update(graph_store, files) == ({}, 0)
+    assert_holds(graph_store, files)
+
+
+def test_several_tasks_and_processes_give_the_same(tmp_path, monkeypatch):
+    monkeypatch.setattr(store, "FILES_A_TASK", 3)
+    monkeypatch.setattr(store, "SECONDS_ALONE", 0.0)
+    files = write_crystals(tmp_path, "abcdefgh")
+    graph_store = opened(tmp_path)
+    assert graph_store.update(files, jobs=2, quiet=True) == ({}, 8)
+    assert_holds(graph_store, files)
+
+
+def test_wasted_space_is_given_back(tmp_path):
+    files = write_crystals(tmp_path, "abcdef")
+    update(opened(tmp_path), files)
+    mapped = opened(tmp_path).table("abcdef")  # another run goes on with what it has
+    before = [mapped.graph(row).distances.copy() for row in range(6)]
+    for turn in range(1, 8):
+        for k, file in enumerate(files.values()):
+            rewrite(file, 10 * turn + k, mtime=LONG_AGO + turn)
+        assert update(opened(tmp_path), files) == ({}, 6)
+        assert_holds(opened(tmp_path), files)
+    folder = opened(tmp_path).folder
+    live = sum(build_graph(read_crystal(file), SETTINGS).distances.nbytes for file in files.values())
+    assert sum(path.stat().st_size for path in folder.glob("distances.*")) <= 2 * live
+    assert len(list(folder.glob("*.bin"))) == len(COLUMNS)
+    for row, distances in enumerate(before):
+        np.testing.assert_array_equal(mapped.graph(row).distances, distances)
+
+
+# --- what goes wrong ----------------------------------------------------------------------------------
+
+
+def in_child(function, *arguments) -> int:
+    """Exit code of a process that calls this; minus the signal that ended it."""
+    child = FORK.Process(target=function, args=arguments)
+    child.start()
+    child.join(60)
+    return child.exitcode
+
+
+def build_and_die(folder: Path, files, call: str, number: int) -> None:
+    """Build with a commit after every crystal, and end without warning at the n-th os.fsync or os.replace."""
+    store.FILES_A_TASK, store.SECONDS_A_FLUSH = 1, -1.0
+    real, count = getattr(os, call), 0
+
+    def deadly(*arguments):
+        nonlocal count
+        count += 1
+        if count == number:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return real(*arguments)
+
+    setattr(os, call, deadly)
+    update(opened(folder), files)
+
+
+# A commit syncs six columns, then the manifest, which then takes the place of the old one.
+@pytest.mark.parametrize(
+    ("call", "number"),
+    [*(("fsync", number) for number in (1, 4, 7, 8, 11, 14, 18, 21)), *(("replace", number) for number in (1, 2, 3))],
+)
+def test_a_build_that_is_killed_is_taken_up_again(tmp_path, call, number):
+    files = write_crystals(tmp_path, "abcd")
+    assert in_child(build_and_die, tmp_path, files, call, number) == -signal.SIGKILL
+    finished = (number - 1) // 7 if call == "fsync" else number - 1
+    graph_store = opened(tmp_path)
+    assert len(graph_store.row_of) == finished
+    assert update(graph_store, files) == ({}, 4 - finished)
+    assert_holds(graph_store, files)
+    assert_holds(opened(tmp_path), files)
+
+
+@pytest.mark.parametrize("number", [*range(1, 25, 3), 24, 25, 26])
+def test_a_rebuild_that_is_killed_is_taken_up_again(tmp_path, number):
+    """Also while the columns are being compacted."""
+    files = write_crystals(tmp_path, "ab")
+    update(opened(tmp_path), files)
+    for turn in (1, 2):
+        for k, file in enumerate(files.values()):
+            rewrite(file, 10 * turn + k, mtime=LONG_AGO + turn)
+        in_child(build_and_die, tmp_path, files, "fsync", number)
+        graph_store = opened(tmp_path)
+        update(graph_store, files)
+        assert_holds(graph_store, files)
+        assert_holds(opened(tmp_path), files)
+
+
+def damage_manifest(length: int):
+    def damage(folder: Path) -> None:
+        path = folder / "manifest.npz"
+        path.write_bytes(path.read_bytes()[:length])
+
+    return damage
+
+
+def overwrite_manifest(content: bytes):
+    return lambda folder: (folder / "manifest.npz").write_bytes(content)
+
+
+def strange_compression(folder: Path) -> None:
+    path = folder / "manifest.npz"
+    content = bytearray(path.read_bytes())
+    position = content.index(b"PK\x01\x02") + 10
+    content[position] = 99
+    path.write_bytes(content)
+
+
+def truncate(column: str):
+    def damage(folder: Path) -> None:
+        path = folder / f"{column}.0.bin"
+        os.truncate(path, path.stat().st_size - 1)
+
+    return damage
+
+
+def other_manifest(folder: Path) -> None:
+    """One that lacks ids for its records, as no version wrote it."""
+    with np.load(folder / "manifest.npz") as manifest:
+        content = dict(manifest)
+    content["records"] = content["records"][:-1]
+    np.savez(folder / "manifest.npz", **content)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        *map(damage_manifest, (0, 10, 100, 500, -200, -1)),
+        *map(overwrite_manifest, (b"garbage", b"PK\x03\x04 garbage", b"[]")),
+        strange_compression,
+        other_manifest,
+        *map(truncate, COLUMNS),
+        lambda folder: (folder / "distances.0.bin").unlink(),
+        lambda folder: (folder / "manifest.npz").unlink(),
+    ],
+)
+def test_a_damaged_store_is_built_again(tmp_path, damage):
+    files = write_crystals(tmp_path, "abc")
+    graph_store = opened(tmp_path)
+    update(graph_store, files)
+    damage(graph_store.folder)
+    reopened = opened(tmp_path)
+    assert not reopened.row_of
+    assert update(reopened, files) == ({}, 3)
+    assert_holds(reopened, files)
+    assert_holds(opened(tmp_path), files)
+
+
+def test_a_store_that_vanishes_is_built_again(tmp_path):
+    files = write_crystals(tmp_path, "abc")
+    graph_store = opened(tmp_path)
+    update(graph_store, files)
+    for path in graph_store.folder.iterdir():
+        path.unlink()
+    rewrite(files["a"], 9, mtime=LONG_AGO + 1)
+    assert update(graph_store, files) == ({}, 3)
+    assert_holds(graph_store, files)
+    assert_holds(opened(tmp_path), files)
+
+
+def test_two_runs_at_once(tmp_path):
+    ids = [f"c{k}" for k in range(24)]
+    files = write_crystals(tmp_path, ids)
+    barrier = FORK.Barrier(2)
+
+    def run(mine) -> None:
+        store.FILES_A_TASK, store.SECONDS_A_FLUSH = 1, -1.0
+        graph_store = opened(tmp_path)
+        barrier.wait(30)
+        failures, _ = update(graph_store, {crystal_id: files[crystal_id] for crystal_id in mine})
+        assert not failures
+        assert_holds(graph_store, {crystal_id: files[crystal_id] for crystal_id in mine})
+
+    children = [FORK.Process(target=run, args=(part,)) for part in (ids[:16], ids[8:][::-1])]
+    for child in children:
+        child.start()
+    for child in children:
+        child.join(60)
+    assert [child.exitcode for child in children] == [0, 0]
+    graph_store = opened(tmp_path)
+    assert sorted(graph_store.row_of) == sorted(ids)
+    assert update(graph_store, files) == ({}, 0)
+    assert_holds(graph_store, files)
+    live = sum(build_graph(read_crystal(file), SETTINGS).distances.nbytes for file in files.values())
+    assert (graph_store.folder / "distances.0.bin").stat().st_size == live  # none was built twice
+
+
+# --- where it lies ------------------------------------------------------------------------------------
+
+
+def test_graphs_lie_in_the_data_folder(tmp_path):
+    assert dataset.cache_folder(tmp_path, None) == tmp_path / ".cgcnn_cache"
+
+
+def test_a_folder_that_cannot_be_written_leaves_them_in_the_users_cache(tmp_path, monkeypatch):
+    monkeypatch.setattr(dataset, "is_writable", lambda folder: False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    one, two = tmp_path / "one" / "data", tmp_path / "two" / "data"
+    places = [dataset.cache_folder(folder, None) for folder in (one, two)]
+    assert all(tmp_path / "cache" in place.parents for place in places)
+    assert places[0] != places[1]
+    assert dataset.cache_folder(one / ".." / "data", None) == places[0]
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    assert tmp_path / "home" / ".cache" in dataset.cache_folder(one, None).parents
+
+
+def test_a_given_folder_holds_the_graphs_of_many(tmp_path):
+    places = {dataset.cache_folder(tmp_path / name / "data", str(tmp_path / "given")) for name in "ab"}
+    assert len(places) == 2
+    assert all(place.parent == tmp_path / "given" for place in places)
