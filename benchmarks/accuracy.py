@@ -27,7 +27,7 @@ SETTINGS = {
     "accurate, no valence": {"preset": "accurate", "ensemble": 1, "global_features": ""},
     "accurate, no auxiliary": {"preset": "accurate", "ensemble": 1, "auxiliary_tasks": False},
     "accurate, MSE": {"preset": "accurate", "ensemble": 1, "loss": "mse"},
-    "accurate, step schedule": {"preset": "accurate", "ensemble": 1, "scheduler": "step", "lr": 0.003},
+    "accurate, step schedule": {"preset": "accurate", "ensemble": 1, "scheduler": "step", "lr_milestones": [80, 105]},
     "accurate, attention": {"preset": "accurate", "ensemble": 1, "pooling": "attention"},
 }
 

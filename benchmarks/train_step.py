@@ -28,7 +28,7 @@ from cgcnn.graph import CrystalGraph, build_graphs
 from cgcnn.layers import GatedConvolution
 from cgcnn.network import CrystalGraphNetwork, NetworkConfig
 from cgcnn.store import GraphTable
-from cgcnn.structures import find_structure_files, read_crystal
+from cgcnn.structures import Crystal, find_structure_files, read_crystal
 from cgcnn.tasks import Task, TaskSet
 
 WARM_UP = 3
@@ -89,21 +89,15 @@ def real_batch(folder: Path, size: int) -> Batch:
 
 
 def made_batch(size: int) -> Batch:
-    """Crystals of 1 to 12 atoms with twelve neighbours each, at distances of 2 to 6 Å."""
+    """Cubes of 1 to 12 atoms, where they fall, 20 Å³ an atom."""
     rng = np.random.default_rng(0)
-    graphs = []
+    crystals = []
     for num_atoms in rng.integers(1, 13, size):
-        graphs.append(
-            CrystalGraph(
-                numbers=rng.integers(1, 84, num_atoms),
-                occupancies=np.ones(num_atoms),
-                site=np.arange(num_atoms),
-                degree=np.full(num_atoms, 12),
-                neighbours=rng.integers(0, num_atoms, 12 * num_atoms),
-                distances=rng.uniform(2, 6, 12 * num_atoms),
-            )
-        )
-    return one_batch(graphs)
+        numbers = rng.integers(1, 84, num_atoms).astype(np.uint8)
+        lattice = np.eye(3) * (20 * num_atoms) ** (1 / 3)
+        site = np.arange(num_atoms, dtype=np.int32)
+        crystals.append(Crystal(lattice, rng.random((num_atoms, 3)), numbers, np.ones(num_atoms), site))
+    return one_batch(build_graphs(crystals))
 
 
 def one_batch(graphs: list[CrystalGraph]) -> Batch:

@@ -26,7 +26,7 @@ PRESETS: dict[str, dict] = {
         "aux_task3_weight": 0.0,
         "loss": "l1",
         "optim": "AdamW",
-        "lr": 0.003,
+        "lr": 0.006,
         "weight_decay": 0.01,
         "scheduler": "one-cycle",
         "batch_size": 64,

@@ -94,8 +94,8 @@ class CrystalGraphNetwork(nn.Module):
         self.register_buffer("elements", elements.clone(), persistent=False)
         self.expansion = GaussianExpansion(dmin=config.dmin, radius=config.radius, step=config.step)
         num_environment = NUM_FEATURES if config.environment else 0
-        self.register_buffer("environment_mean", torch.zeros(num_environment))
-        self.register_buffer("environment_std", torch.ones(num_environment))
+        self.register_buffer("environment_mean", torch.zeros(num_environment), persistent=config.environment)
+        self.register_buffer("environment_std", torch.ones(num_environment), persistent=config.environment)
         self.body = CrystalGraphBody(config, elements.shape[1] + num_environment, self.expansion.num_features)
         self.tasks = tasks
         num_global = num_global_features(config.global_features)

@@ -13,6 +13,7 @@ import torch
 
 from cgcnn import checkpoint, report
 from cgcnn.checkpoint import TrainedModel
+from cgcnn.inference import Model
 from cgcnn.settings import flags_as_plain
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ class RunResult:
 
     metrics: pd.DataFrame
     predictions: pd.DataFrame
-    model: TrainedModel | None
+    model: Model | None
     model_path: Path
     exit_status: int = 0
 
@@ -54,7 +55,7 @@ def finish(run: Experiment, graph_seconds: float) -> RunResult:
     run.say(
         f"predictions: {out.top('test_results.csv')}; model: {out.top('model_best.pth.tar')}; more in {out.result}"
     )
-    return RunResult(metrics, predictions, models[best], out.file("trained_model.pt"))
+    return RunResult(metrics, predictions, Model(models[best]), out.file("trained_model.pt"))
 
 
 def _test_split(run: Experiment, k: int) -> tuple[TrainedModel, dict, pd.DataFrame]:

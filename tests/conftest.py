@@ -1,5 +1,10 @@
 """What several test files share: small crystals, data folders made of them, the commands in process."""
 
+import os
+
+# One thread, here and in the commands that tests start: small networks gain nothing from more.
+os.environ["OMP_NUM_THREADS"] = "1"
+
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import SimpleNamespace

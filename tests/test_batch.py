@@ -23,7 +23,7 @@ ODD = {
 @pytest.fixture(scope="module")
 def table(crystals) -> GraphTable:
     several = (crystals | ODD).values()
-    graphs = [build_graph(crystal) for crystal in several]
+    graphs = [build_graph(crystal, GraphSettings(environment=True)) for crystal in several]
     return GraphTable.from_graphs(graphs, [crystal.reduced_formula for crystal in several])
 
 
@@ -36,7 +36,7 @@ def targets(table) -> np.ndarray:
 
 def naive(table: GraphTable, rows: list[int]) -> dict[str, list]:
     """The same batch, crystal by crystal and atom by atom."""
-    batch = {field.name: [] for field in fields(Batch)}
+    batch = {field.name: [] for field in fields(Batch) if field.name not in ("targets", "global_features")}
     atoms = 0
     for number, row in enumerate(rows):
         graph = table.graph(row)
@@ -49,6 +49,7 @@ def naive(table: GraphTable, rows: list[int]) -> dict[str, list]:
             batch["centres"] += [atoms + atom] * degree
         batch["neighbours"] += [atoms + other for other in graph.neighbours.tolist()]
         batch["distances"] += graph.distances.tolist()
+        batch["environment"] += graph.environment.tolist()
         batch["rows"].append(row)
         atoms += graph.num_atoms
     return batch
@@ -56,15 +57,14 @@ def naive(table: GraphTable, rows: list[int]) -> dict[str, list]:
 
 @pytest.mark.parametrize(
     "rows",
-    [range(8), [7, 2, 5, 0], [3], [4], [5], [6], [4, 4], [2, 5, 2, 2, 4, 5], [4, 0, 4], []],
+    [range(8), [7, 2, 5, 0], [3], [4], [5], [6], [4, 4], [2, 5, 2, 2, 4, 5], [4, 0, 4]],
     ids=str,
 )
 def test_a_batch_is_what_a_loop_would_make(table, targets, rows):
     rows = list(rows)
     batch = Collator(table, targets)[torch.tensor(rows, dtype=torch.int64)]
     for name, values in naive(table, rows).items():
-        if name not in ("targets", "global_features"):
-            assert getattr(batch, name).tolist() == values, name
+        assert getattr(batch, name).tolist() == values, name
     torch.testing.assert_close(batch.targets, torch.tensor(targets[rows], dtype=torch.float32), equal_nan=True)
     assert len(batch) == len(rows)
     integers = ("numbers", "site", "crystal", "num_atoms", "centres", "neighbours", "rows")
@@ -94,12 +94,18 @@ def test_from_a_store(data_folder):
     table = store.table(list(files))
     batch = Collator(table)[torch.tensor([2, 0, 2])]
     for name, values in naive(table, [2, 0, 2]).items():
-        if name not in ("targets", "global_features"):
-            assert getattr(batch, name).tolist() == values, name
+        assert getattr(batch, name).tolist() == values, name
+
+
+def test_numbers_of_whole_crystals(table):
+    numbers = np.arange(16, dtype=np.float32).reshape(8, 2)
+    batch = Collator(table, None, numbers)[torch.tensor([5, 5, 0])]
+    assert batch.global_features.tolist() == [[10, 11], [10, 11], [0, 1]]
+    assert Collator(table)[torch.tensor([0])].global_features is None
 
 
 def test_to_moves_everything(table, targets):
-    for batch in (Collator(table, targets)[torch.tensor([0, 4])], Collator(table)[torch.tensor([0])]):
+    for batch in (Collator(table, targets, targets)[torch.tensor([0, 4])], Collator(table)[torch.tensor([0])]):
         moved = batch.to("meta")
         for field in fields(Batch):
             before, after = getattr(batch, field.name), getattr(moved, field.name)

@@ -132,7 +132,7 @@ def test_fewer_neighbours_than_asked_for():
 
 def test_several_crystals_at_once_are_the_same_as_one_by_one(crystals):
     several = [*crystals.values(), make_crystal(30.0, ["Ar"], [[0, 0, 0]]), *crystals.values()]
-    for chosen in (GraphSettings(), CLASSIC, replace(CLASSIC, padded=True)):
+    for chosen in (GraphSettings(environment=True), CLASSIC, replace(CLASSIC, padded=True)):
         for together, alone in zip(
             build_graphs(several, chosen), [build_graph(crystal, chosen) for crystal in several], strict=True
         ):
@@ -289,6 +289,7 @@ def test_keys_differ_where_graphs_differ(monkeypatch):
         GraphSettings(radius=6.0),
         GraphSettings(max_num_nbr=8),
         GraphSettings(tie=1e-2),
+        GraphSettings(environment=True),
         CLASSIC,
         replace(CLASSIC, padded=True),
     ]
