@@ -23,6 +23,7 @@ SETTINGS = {
     "spec, mean pooling": {"epochs": 120},
     "accurate": {"preset": "accurate"},
     "accurate, one network": {"preset": "accurate", "ensemble": 1},
+    "accurate, no surroundings": {"preset": "accurate", "ensemble": 1, "environment": False},
     "accurate, CGCNN elements": {"preset": "accurate", "ensemble": 1, "atom_features": "json"},
     "accurate, no valence": {"preset": "accurate", "ensemble": 1, "global_features": ""},
     "accurate, no auxiliary": {"preset": "accurate", "ensemble": 1, "auxiliary_tasks": False},
