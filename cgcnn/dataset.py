@@ -13,9 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cgcnn.features import atom_features, composition_averages
+from cgcnn.features import atom_features
 from cgcnn.files import is_writable
-from cgcnn.global_features import global_features
+from cgcnn.global_features import composition_averages, global_features
 from cgcnn.graph import GraphSettings
 from cgcnn.labels import (
     AUXILIARY_NAMES,

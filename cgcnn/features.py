@@ -10,15 +10,11 @@ from collections.abc import Callable, Sequence
 from functools import cache
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
 from cgcnn.labels import DataError
-
-if TYPE_CHECKING:
-    from cgcnn.store import GraphTable
 
 MAX_NUMBER = 118
 # Columns of elements.csv and how many bins each has: together the 92 numbers of the CGCNN element table
@@ -64,33 +60,6 @@ def read_element_table(path: Path) -> torch.Tensor:
     table = np.full((MAX_NUMBER + 1, matrix.shape[1]), np.nan, dtype=np.float32)
     table[list(vectors)] = matrix
     return torch.from_numpy(table)
-
-
-def composition_averages(graphs: GraphTable) -> np.ndarray:
-    """Variance of Pauling's electronegativity and mean first ionisation energy (eV) over the atoms (n, 2).
-
-    From the composition, occupancies as weights; NaN where an element has no such number.
-    """
-    from pymatgen.core import Element
-
-    columns, start, length = graphs.columns, graphs.start["species"], graphs.length["species"]
-    properties = np.full((MAX_NUMBER + 1, 2), np.nan)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        for number in np.unique(columns["numbers"]):
-            element = Element.from_Z(int(number))
-            properties[number] = element.X, element.ionization_energy or np.nan
-    averages = np.empty((len(graphs), 2))
-    for k in range(len(graphs)):
-        part = slice(start[k], start[k] + length[k])
-        weights = columns["occupancies"][part].astype(float)
-        electronegativity, ionisation = properties[columns["numbers"][part]].T
-        mean = np.average(electronegativity, weights=weights)
-        averages[k] = (
-            np.average((electronegativity - mean) ** 2, weights=weights),
-            np.average(ionisation, weights=weights),
-        )
-    return averages
 
 
 @cache

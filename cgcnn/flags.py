@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import re
-from collections.abc import Callable
 
+from cgcnn.flag_kinds import Pairs, at_least, below_one, choice, duration, pair, ratio
 from cgcnn.labels import DataError
 
 EXIT_BAD_INPUT = 2
@@ -75,7 +74,7 @@ def _add_setup(group) -> None:
     add("--resume", metavar="PATH", help="continue the run saved in this checkpoint, with its flags")
     add(
         "--start-epoch",
-        type=_at_least(0),
+        type=at_least(0),
         default=0,
         metavar="N",
         help="number of the first epoch (default: 0)",
@@ -83,11 +82,11 @@ def _add_setup(group) -> None:
     add("--max-time", type=duration, metavar="TIME", help="save and stop in time: 11h, 30m, 90s or 1-12:00:00")
     add("--seed", type=int, default=123, help="of splits, weights and order (default: 123)")
     add("--disable-cuda", action=argparse.BooleanOptionalAction, default=False, help="use the CPU")
-    add("--threads", type=_at_least(1), metavar="N", help="CPU threads (default: torch's choice)")
+    add("--threads", type=at_least(1), metavar="N", help="CPU threads (default: torch's choice)")
     add(
         "-j",
         "--workers",
-        type=_at_least(0),
+        type=at_least(0),
         default=0,
         metavar="N",
         help="processes that make batches (default: 0)",
@@ -95,7 +94,7 @@ def _add_setup(group) -> None:
     add(
         "-p",
         "--print-freq",
-        type=_at_least(1),
+        type=at_least(1),
         default=10,
         metavar="N",
         help="batches a log line (default: 10)",
@@ -111,13 +110,13 @@ def _add_tasks(group) -> None:
         help="what the label columns are; multi: the last is a class",
     )
     add("--targets", nargs="+", metavar="NAME[:class]", help="columns to predict (default: all)")
-    add("--units", nargs="+", type=_pair(str), default={}, action=_Pairs, metavar="NAME=UNIT")
+    add("--units", nargs="+", type=pair(str), default={}, action=Pairs, metavar="NAME=UNIT")
     add(
         "--transforms",
         nargs="+",
-        type=_pair(str),
+        type=pair(str),
         default={},
-        action=_Pairs,
+        action=Pairs,
         metavar="NAME=none|log|scaling",
         help="learn log10, or 1000 times, of a label",
     )
@@ -135,28 +134,28 @@ def _add_tasks(group) -> None:
     )
     add(
         "--min-bandgap",
-        type=_at_least(0.0),
+        type=at_least(0.0),
         default=0.015,
         metavar="EV",
         help="smallest gap of a semiconductor (0.015)",
     )
-    add("--metal-threshold", type=_ratio, default=0.5, metavar="P", help="p(metal) above it: gap 0 (0.5)")
+    add("--metal-threshold", type=ratio, default=0.5, metavar="P", help="p(metal) above it: gap 0 (0.5)")
 
 
 def _add_loss(group) -> None:
     add = group.add_argument
-    number = _at_least(0.0)
+    number = at_least(0.0)
     add("--loss", choices=("mse", "l1", "huber"), default="mse", help="of regressions (default: mse)")
     add("--task1-weight", type=number, default=0.5, metavar="W", help="first regression of several (0.5)")
     add("--task2-weight", type=number, default=0.5, metavar="W", help="second regression (0.5)")
-    add("--task-weights", nargs="+", type=_pair(number), default={}, action=_Pairs, metavar="NAME=W")
+    add("--task-weights", nargs="+", type=pair(number), default={}, action=Pairs, metavar="NAME=W")
     add(
         "--adaptive-weights",
         action=argparse.BooleanOptionalAction,
         default=False,
         help="target weights follow the losses",
     )
-    add("--adaptive-weight-update", type=_ratio, default=0.01, metavar="U", help="their step an epoch (0.01)")
+    add("--adaptive-weight-update", type=ratio, default=0.01, metavar="U", help="their step an epoch (0.01)")
     add(
         "--conditional-loss",
         action=argparse.BooleanOptionalAction,
@@ -199,12 +198,12 @@ def _add_data(group) -> None:
     add = group.add_argument
     for part, text in (("train", "what is left"), ("val", "0.1"), ("test", "0.1")):
         default = None if part == "train" else 0.1
-        add(f"--{part}-ratio", type=_ratio, default=default, metavar="R", help=f"share of crystals ({text})")
-        add(f"--{part}-size", type=_at_least(0), metavar="N", help="the same as a number")
+        add(f"--{part}-ratio", type=ratio, default=default, metavar="R", help=f"share of crystals ({text})")
+        add(f"--{part}-size", type=at_least(0), metavar="N", help="the same as a number")
     add("--split-file", metavar="CSV", help="table cif_id,split with train, val or test")
-    add("--folds", type=_at_least(0), default=0, metavar="K", help="K-fold cross-validation")
+    add("--folds", type=at_least(0), default=0, metavar="K", help="K-fold cross-validation")
     add("--group-by", choices=("none", "formula"), default="none", help="formula: none in two parts")
-    add("--num-splits", type=_at_least(1), default=1, metavar="N", help="repeat with another shuffle and seed")
+    add("--num-splits", type=at_least(1), default=1, metavar="N", help="repeat with another shuffle and seed")
     add(
         "--on-bad-structure",
         choices=("stop", "skip"),
@@ -229,10 +228,10 @@ def _add_graph(group) -> None:
         default="shell",
         help="classic: cut tied shells at --max-num-nbr",
     )
-    add("--max-num-nbr", type=_at_least(1), default=12, metavar="M", help="neighbours an atom (12)")
-    add("--radius", type=_at_least(0.1), default=8.0, metavar="ANGSTROM", help="cutoff radius (8)")
-    add("--dmin", type=_at_least(0.0), default=0.0, metavar="ANGSTROM", help="first Gaussian (0)")
-    add("--step", type=_at_least(0.01), default=0.2, metavar="ANGSTROM", help="between Gaussians (0.2)")
+    add("--max-num-nbr", type=at_least(1), default=12, metavar="M", help="neighbours an atom (12)")
+    add("--radius", type=at_least(0.1), default=8.0, metavar="ANGSTROM", help="cutoff radius (8)")
+    add("--dmin", type=at_least(0.0), default=0.0, metavar="ANGSTROM", help="first Gaussian (0)")
+    add("--step", type=at_least(0.01), default=0.2, metavar="ANGSTROM", help="between Gaussians (0.2)")
 
 
 def _add_network(group) -> None:
@@ -253,10 +252,10 @@ def _add_network(group) -> None:
     add(
         "--global-features", default="", metavar="KIND", help="valence: can electrons pair and charges balance (none)"
     )
-    add("--atom-fea-len", type=_at_least(1), default=64, metavar="N", help="atom vector in convolutions (64)")
-    add("--h-fea-len", type=_at_least(1), default=128, metavar="N", help="hidden vector (128)")
-    add("--n-conv", type=_at_least(0), default=3, metavar="N", help="convolutions (3)")
-    add("--n-h", type=_at_least(1), default=1, metavar="N", help="hidden layers after pooling (1)")
+    add("--atom-fea-len", type=at_least(1), default=64, metavar="N", help="atom vector in convolutions (64)")
+    add("--h-fea-len", type=at_least(1), default=128, metavar="N", help="hidden vector (128)")
+    add("--n-conv", type=at_least(0), default=3, metavar="N", help="convolutions (3)")
+    add("--n-h", type=at_least(1), default=1, metavar="N", help="hidden layers after pooling (1)")
     add("--pooling", choices=("mean", "attention"), default="mean", help="atoms to crystal (mean)")
     add(
         "--readout",
@@ -266,7 +265,7 @@ def _add_network(group) -> None:
     )
     add(
         "--dropout",
-        type=_ratio,
+        type=ratio,
         metavar="P",
         help="after pooling (default: 0.5 for classification alone, else 0)",
     )
@@ -274,10 +273,10 @@ def _add_network(group) -> None:
 
 def _add_learning(group) -> None:
     add = group.add_argument
-    number = _at_least(0.0)
-    add("--epochs", type=_at_least(1), default=80, metavar="N", help="(80)")
-    add("-b", "--batch-size", type=_at_least(1), default=256, metavar="N", help="(256)")
-    add("--optim", type=_choice("SGD", "Adam", "AdamW"), default="SGD", metavar="SGD|Adam|AdamW", help="(SGD)")
+    number = at_least(0.0)
+    add("--epochs", type=at_least(1), default=80, metavar="N", help="(80)")
+    add("-b", "--batch-size", type=at_least(1), default=256, metavar="N", help="(256)")
+    add("--optim", type=choice("SGD", "Adam", "AdamW"), default="SGD", metavar="SGD|Adam|AdamW", help="(SGD)")
     add("--lr", "--learning-rate", type=number, default=0.01, metavar="LR", help="(0.01)")
     add("--momentum", type=number, default=0.9, metavar="M", help="of SGD (0.9)")
     add("--weight-decay", "--wd", type=number, default=0.0, metavar="W", help="(0)")
@@ -285,36 +284,36 @@ def _add_learning(group) -> None:
     add(
         "--lr-milestones",
         nargs="+",
-        type=_at_least(1),
+        type=at_least(1),
         default=[100],
         metavar="EPOCH",
         help="of step: rate × 0.1 (100)",
     )
-    add("--T-max", type=_at_least(1), metavar="EPOCHS", help="of cosine (default: epochs)")
+    add("--T-max", type=at_least(1), metavar="EPOCHS", help="of cosine (default: epochs)")
     add("--eta-min", type=number, default=0.0, metavar="LR", help="of cosine (0)")
     add("--clip-grad", type=number, default=0.0, metavar="NORM", help="largest gradient norm (0: off)")
     add(
         "--patience",
-        type=_at_least(0),
+        type=at_least(0),
         default=0,
         metavar="EPOCHS",
         help="stop after so many without progress (0: off)",
     )
     add(
         "--ema",
-        type=_below_one,
+        type=below_one,
         default=0.0,
         metavar="DECAY",
         help="average the weights, e.g. 0.999 (0: off)",
     )
     add(
         "--swa",
-        type=_at_least(0),
+        type=at_least(0),
         default=0,
         metavar="EPOCHS",
         help="average the steps of the last epochs (0: off)",
     )
-    add("--ensemble", type=_at_least(1), default=1, metavar="N", help="networks trained and averaged (1)")
+    add("--ensemble", type=at_least(1), default=1, metavar="N", help="networks trained and averaged (1)")
 
 
 def prediction_parser() -> Parser:
@@ -325,77 +324,7 @@ def prediction_parser() -> Parser:
     )
     parser.add_argument("cifpath", metavar="CIFPATH", help="a structure file, or a folder of them")
     parser.add_argument("--output", default="test_results.csv", metavar="CSV", help="(default: test_results.csv)")
-    parser.add_argument("-b", "--batch-size", type=_at_least(1), default=256, metavar="N", help="(256)")
+    parser.add_argument("-b", "--batch-size", type=at_least(1), default=256, metavar="N", help="(256)")
     parser.add_argument("--disable-cuda", action=argparse.BooleanOptionalAction, default=False, help="use the CPU")
-    parser.add_argument("--threads", type=_at_least(1), metavar="N", help="CPU threads (default: torch's choice)")
+    parser.add_argument("--threads", type=at_least(1), metavar="N", help="CPU threads (default: torch's choice)")
     return parser
-
-
-def duration(text: str) -> float:
-    """Seconds of 11h, 30m, 90s, 1d, 2:30:00 or 1-12:00:00."""
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", text.strip().lower())
-    if match:
-        return float(match[1]) * {"s": 1, "m": 60, "h": 3600, "d": 86400}[match[2]]
-    match = re.fullmatch(r"(?:(\d+)-)?(\d+):(\d\d)(?::(\d\d))?", text.strip())
-    if match:
-        days, hours, minutes, seconds = (int(part or 0) for part in match.groups())
-        return ((days * 24 + hours) * 60 + minutes) * 60.0 + seconds
-    raise argparse.ArgumentTypeError(f"{text!r} is not a time such as 11h, 30m, 90s or 1-12:00:00")
-
-
-class _Pairs(argparse.Action):
-    """NAME=VALUE words → one dictionary."""
-
-    def __call__(self, parser, namespace, values, option_string=None):
-        setattr(namespace, self.dest, dict(values))
-
-
-def _pair(kind: Callable) -> Callable[[str], tuple]:
-    def convert(text: str) -> tuple:
-        name, equals, value = text.partition("=")
-        if not name or not equals:
-            raise argparse.ArgumentTypeError(f"{text!r} is not NAME=VALUE")
-        return name, kind(value)
-
-    return convert
-
-
-def _at_least(low: float) -> Callable[[str], float]:
-    kind = type(low)
-
-    def convert(text: str):
-        try:
-            number = kind(text)
-        except ValueError:
-            raise argparse.ArgumentTypeError(f"{text!r} is not a{' whole' if kind is int else ''} number") from None
-        if not low <= number < float("inf"):
-            raise argparse.ArgumentTypeError(f"{text} is not {low} or more")
-        return number
-
-    return convert
-
-
-def _ratio(text: str) -> float:
-    number = _at_least(0.0)(text)
-    if number > 1:
-        raise argparse.ArgumentTypeError(f"{text} is not between 0 and 1")
-    return number
-
-
-def _below_one(text: str) -> float:
-    number = _ratio(text)
-    if number == 1:
-        raise argparse.ArgumentTypeError("1 would never change the average; 0.999 is usual")
-    return number
-
-
-def _choice(*names: str) -> Callable[[str], str]:
-    """One of these names, in any case."""
-    by_lower = {name.lower(): name for name in names}
-
-    def convert(text: str) -> str:
-        if text.lower() not in by_lower:
-            raise argparse.ArgumentTypeError(f"{text!r} is not one of {', '.join(names)}")
-        return by_lower[text.lower()]
-
-    return convert

@@ -9,6 +9,7 @@ from functools import cache
 
 import numpy as np
 
+from cgcnn.features import MAX_NUMBER
 from cgcnn.labels import DataError
 from cgcnn.store import GraphTable
 
@@ -47,6 +48,33 @@ def valence_features(graphs: GraphTable) -> np.ndarray:
             known[formula] = formula_valence(dict(zip(present.tolist(), amounts[present].tolist(), strict=True)))
         rows[k] = known[formula]
     return rows
+
+
+def composition_averages(graphs: GraphTable) -> np.ndarray:
+    """Variance of Pauling's electronegativity and mean first ionisation energy (eV) over the atoms (n, 2).
+
+    From the composition, occupancies as weights; NaN where an element has no such number.
+    """
+    from pymatgen.core import Element
+
+    columns, start, length = graphs.columns, graphs.start["species"], graphs.length["species"]
+    properties = np.full((MAX_NUMBER + 1, 2), np.nan)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for number in np.unique(columns["numbers"]):
+            element = Element.from_Z(int(number))
+            properties[number] = element.X, element.ionization_energy or np.nan
+    averages = np.empty((len(graphs), 2))
+    for k in range(len(graphs)):
+        part = slice(start[k], start[k] + length[k])
+        weights = columns["occupancies"][part].astype(float)
+        electronegativity, ionisation = properties[columns["numbers"][part]].T
+        mean = np.average(electronegativity, weights=weights)
+        averages[k] = (
+            np.average((electronegativity - mean) ** 2, weights=weights),
+            np.average(ionisation, weights=weights),
+        )
+    return averages
 
 
 def formula_valence(amounts: Mapping[int, float]) -> tuple[float, ...]:

@@ -8,21 +8,20 @@ goes on from there.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import time
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from cgcnn import build
 from cgcnn.files import replacing
-from cgcnn.graph import CrystalGraph, GraphSettings, build_graph, build_graphs
-from cgcnn.structures import StructureError, read_crystal
+from cgcnn.graph import CrystalGraph, GraphSettings
 
 # column → (type, the length it follows)
 COLUMNS = {
@@ -40,8 +39,6 @@ _RECORD = np.dtype(
     + [(f"{name}_start", "<i8") for name in LENGTHS]
     + [(name, "<i8") for name in LENGTHS]
 )
-FILES_A_TASK = 64
-SECONDS_ALONE = 1.5  # before worker processes are worth starting
 SECONDS_A_FLUSH = 10.0  # what a killed build loses at the most
 # ns; a file that was changed this shortly before it was read may have changed again within the clock's step
 _RACY = 2_000_000_000
@@ -153,13 +150,12 @@ class GraphStore:
         from tqdm import tqdm
 
         items = [(i, str(files[i]), digest) for i, digest in stale.items()]
-        tasks = [items[k : k + FILES_A_TASK] for k in range(0, len(items), FILES_A_TASK)]
         failures: dict[str, str] = {}
-        pending: list[_Built] = []
+        pending: list[build.Built] = []
         built, flushed = 0, time.monotonic()
         with tqdm(total=len(items), desc="Crystal graphs", unit="file", disable=quiet, leave=False) as bar:
             try:
-                for result in _run(tasks, self.settings, jobs):
+                for result in build.build_all(items, self.settings, jobs):
                     for one in result:
                         if one.error is not None:
                             failures[one.crystal_id] = one.error
@@ -174,7 +170,7 @@ class GraphStore:
                 self._commit(pending)
         return failures, built
 
-    def _commit(self, results: list[_Built]) -> None:
+    def _commit(self, results: list[build.Built]) -> None:
         """Append the graphs to the columns, then name them in the manifest: in this order, each synced to disk."""
         if not results:
             return
@@ -255,71 +251,6 @@ class GraphStore:
         self._records, self._committed = records, committed
         self.row_of = {crystal_id: row for row, crystal_id in enumerate(ids)}
         self._formulas = formulas
-
-
-@dataclass(frozen=True)
-class _Built:
-    crystal_id: str
-    stamp: tuple = ()  # size, mtime, when it was read (ns), digest of the content
-    graph: CrystalGraph | None = None  # None without an error: the content is the one in the store
-    formula: str = ""
-    error: str | None = None
-
-
-def _run(tasks: list, settings: GraphSettings, jobs: int) -> Iterator[list[_Built]]:
-    """Results of the tasks in their order: at first in this process, then, if they last, in several."""
-    begun = time.monotonic()
-    done = 0
-    while done < len(tasks) and (jobs == 1 or time.monotonic() - begun < SECONDS_ALONE):
-        yield _build_task(tasks[done], settings)
-        done += 1
-    if done < len(tasks):
-        from joblib import Parallel, delayed
-
-        parallel = Parallel(n_jobs=jobs, return_as="generator", batch_size=1)
-        yield from parallel(delayed(_build_task)(task, settings) for task in tasks[done:])
-
-
-def _build_task(items: list[tuple[str, str, bytes]], settings: GraphSettings) -> list[_Built]:
-    """Read and build (id, path, known digest) one after another; a failure is a result, not an exception."""
-    results: list[_Built] = []
-    crystals, waiting = [], []
-    for crystal_id, path, digest in items:
-        try:
-            seen = time.time_ns()
-            status = os.stat(path)
-            found = hashlib.blake2b(Path(path).read_bytes(), digest_size=8).hexdigest().encode()
-            stamp = (status.st_size, status.st_mtime_ns, seen, found)
-            if found == digest:
-                results.append(_Built(crystal_id, stamp))
-                continue
-            crystal = read_crystal(path)
-        except (StructureError, OSError) as error:
-            results.append(_Built(crystal_id, error=_reason(error)))
-            continue
-        crystals.append(crystal)
-        waiting.append((crystal_id, stamp))
-    try:
-        graphs = build_graphs(crystals, settings)
-    except StructureError:
-        graphs = [_graph_or_error(crystal, settings) for crystal in crystals]
-    for (crystal_id, stamp), crystal, graph in zip(waiting, crystals, graphs, strict=True):
-        if isinstance(graph, StructureError):
-            results.append(_Built(crystal_id, error=_reason(graph)))
-        else:
-            results.append(_Built(crystal_id, stamp, graph, crystal.reduced_formula))
-    return results
-
-
-def _graph_or_error(crystal, settings: GraphSettings) -> CrystalGraph | StructureError:
-    try:
-        return build_graph(crystal, settings)
-    except StructureError as error:
-        return error
-
-
-def _reason(error: Exception) -> str:
-    return error.strerror or "cannot be read" if isinstance(error, OSError) else str(error)
 
 
 def _lengths(graph: CrystalGraph) -> dict[str, int]:

@@ -11,7 +11,7 @@ from conftest import cif_text, make_crystal
 
 from cgcnn.cli import parse_training
 from cgcnn.dataset import load_dataset, target_columns
-from cgcnn.features import composition_averages
+from cgcnn.global_features import composition_averages
 from cgcnn.labels import AUXILIARY_NAMES, DataError, read_labels
 from cgcnn.tasks import Task, TaskSet
 
@@ -210,7 +210,7 @@ def test_a_second_load_reads_no_structure(data_folder, monkeypatch):
     later = time.time_ns() + 10_000_000_000  # the files are no longer new
     monkeypatch.setattr("cgcnn.store.time.time_ns", lambda: later)
     first = load_dataset(args)
-    monkeypatch.setattr("cgcnn.store._build_task", None)
+    monkeypatch.setattr("cgcnn.build.build_task", None)
     second = load_dataset(args)
     assert second.table.graph(3).distances.tolist() == first.table.graph(3).distances.tolist()
 

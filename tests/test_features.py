@@ -8,7 +8,8 @@ import pytest
 import torch
 from conftest import fcc, make_crystal
 
-from cgcnn.features import GaussianExpansion, composition_averages, element_table, read_element_table
+from cgcnn.features import GaussianExpansion, element_table, read_element_table
+from cgcnn.global_features import composition_averages
 from cgcnn.graph import build_graph
 from cgcnn.labels import DataError
 from cgcnn.store import GraphTable

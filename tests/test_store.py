@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from conftest import cif_text, make_crystal, random_crystal
 
-from cgcnn import dataset, store
+from cgcnn import build, dataset, store
 from cgcnn.graph import CrystalGraph, GraphSettings, build_graph
 from cgcnn.store import COLUMNS, GraphStore, GraphTable
 from cgcnn.structures import find_structure_files, read_crystal
@@ -76,7 +76,7 @@ def reads(monkeypatch) -> list[str]:
         names.append(os.path.basename(path))
         return read_crystal(path)
 
-    monkeypatch.setattr(store, "read_crystal", noted)
+    monkeypatch.setattr(build, "read_crystal", noted)
     return names
 
 
@@ -126,7 +126,7 @@ def test_an_unchanged_file_is_not_opened(tmp_path, monkeypatch):
         status = file.stat()
         file.write_bytes(b"x" * status.st_size)
         os.utime(file, ns=(status.st_atime_ns, status.st_mtime_ns))
-    monkeypatch.setattr(store, "_build_task", None)
+    monkeypatch.setattr(build, "build_task", None)
     graph_store = opened(tmp_path)
     assert update(graph_store, files) == ({}, 0)
     assert len(graph_store.table("abc")) == 3
@@ -165,7 +165,7 @@ def test_a_touched_file_is_compared_and_not_built(tmp_path, reads, monkeypatch):
     os.utime(files["b"], (LONG_AGO + 9, LONG_AGO + 9))
     assert update(opened(tmp_path), files) == ({}, 0)
     assert reads == []
-    monkeypatch.setattr(store, "_build_task", None)  # its new time is known: it is not compared again
+    monkeypatch.setattr(build, "build_task", None)  # its new time is known: it is not compared again
     assert update(opened(tmp_path), files) == ({}, 0)
     assert_holds(opened(tmp_path), files)
 
@@ -192,7 +192,7 @@ def test_a_file_changed_just_before_it_was_read_is_compared_again(tmp_path, monk
     later = time.time_ns() + 10_000_000_000
     monkeypatch.setattr(store.time, "time_ns", lambda: later)
     assert update(opened(tmp_path), files) == ({}, 0)
-    monkeypatch.setattr(store, "_build_task", None)  # compared once after that time, it is settled
+    monkeypatch.setattr(build, "build_task", None)  # compared once after that time, it is settled
     assert update(opened(tmp_path), files) == ({}, 0)
 
 
@@ -235,8 +235,8 @@ def test_odd_ids(tmp_path):
 
 
 def test_several_tasks_and_processes_give_the_same(tmp_path, monkeypatch):
-    monkeypatch.setattr(store, "FILES_A_TASK", 3)
-    monkeypatch.setattr(store, "SECONDS_ALONE", 0.0)
+    monkeypatch.setattr(build, "FILES_A_TASK", 3)
+    monkeypatch.setattr(build, "SECONDS_ALONE", 0.0)
     files = write_crystals(tmp_path, "abcdefgh")
     graph_store = opened(tmp_path)
     assert graph_store.update(files, jobs=2, quiet=True) == ({}, 8)
@@ -274,7 +274,7 @@ def in_child(function, *arguments) -> int:
 
 def build_and_die(folder: Path, files, call: str, number: int) -> None:
     """Build with a commit after every crystal, and end without warning at the n-th os.fsync or os.replace."""
-    store.FILES_A_TASK, store.SECONDS_A_FLUSH = 1, -1.0
+    build.FILES_A_TASK, store.SECONDS_A_FLUSH = 1, -1.0
     real, count = getattr(os, call), 0
 
     def deadly(*arguments):
@@ -397,7 +397,7 @@ def test_two_runs_at_once(tmp_path):
     barrier = FORK.Barrier(2)
 
     def run(mine) -> None:
-        store.FILES_A_TASK, store.SECONDS_A_FLUSH = 1, -1.0
+        build.FILES_A_TASK, store.SECONDS_A_FLUSH = 1, -1.0
         graph_store = opened(tmp_path)
         barrier.wait(30)
         failures, _ = update(graph_store, {crystal_id: files[crystal_id] for crystal_id in mine})

@@ -1,0 +1,88 @@
+"""Files → graphs, in this process or in several: what fills a store."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from cgcnn.graph import CrystalGraph, GraphSettings, build_graph, build_graphs
+from cgcnn.structures import Crystal, StructureError, read_crystal
+
+FILES_A_TASK = 64
+SECONDS_ALONE = 1.5  # before worker processes are worth starting
+Item = tuple[str, str, bytes]  # id, path, digest of the content that the store knows (empty: none)
+
+
+@dataclass(frozen=True)
+class Built:
+    """What became of one file: its graph and formula, nothing new, or the reason why it failed."""
+
+    crystal_id: str
+    stamp: tuple = ()  # size, mtime, when it was read (ns), digest of the content
+    graph: CrystalGraph | None = None  # None without an error: the content is the one in the store
+    formula: str = ""
+    error: str | None = None
+
+
+def build_all(items: Sequence[Item], settings: GraphSettings, jobs: int) -> Iterator[list[Built]]:
+    """What becomes of (id, path, known digest) items, in their order, FILES_A_TASK at a time.
+
+    At first in this process, then, if it lasts, in `jobs` others (−1: one a core).
+    """
+    tasks = [items[k : k + FILES_A_TASK] for k in range(0, len(items), FILES_A_TASK)]
+    begun = time.monotonic()
+    done = 0
+    while done < len(tasks) and (jobs == 1 or time.monotonic() - begun < SECONDS_ALONE):
+        yield build_task(tasks[done], settings)
+        done += 1
+    if done < len(tasks):
+        from joblib import Parallel, delayed
+
+        parallel = Parallel(n_jobs=jobs, return_as="generator", batch_size=1)
+        yield from parallel(delayed(build_task)(task, settings) for task in tasks[done:])
+
+
+def build_task(items: Sequence[Item], settings: GraphSettings) -> list[Built]:
+    """Read and build (id, path, known digest) one after another; a failure is a result, not an exception."""
+    results: list[Built] = []
+    crystals, waiting = [], []
+    for crystal_id, path, digest in items:
+        try:
+            seen = time.time_ns()
+            status = os.stat(path)
+            found = hashlib.blake2b(Path(path).read_bytes(), digest_size=8).hexdigest().encode()
+            stamp = (status.st_size, status.st_mtime_ns, seen, found)
+            if found == digest:
+                results.append(Built(crystal_id, stamp))
+                continue
+            crystal = read_crystal(path)
+        except (StructureError, OSError) as error:
+            results.append(Built(crystal_id, error=_reason(error)))
+            continue
+        crystals.append(crystal)
+        waiting.append((crystal_id, stamp))
+    try:
+        graphs = build_graphs(crystals, settings)
+    except StructureError:
+        graphs = [_graph_or_error(crystal, settings) for crystal in crystals]
+    for (crystal_id, stamp), crystal, graph in zip(waiting, crystals, graphs, strict=True):
+        if isinstance(graph, StructureError):
+            results.append(Built(crystal_id, error=_reason(graph)))
+        else:
+            results.append(Built(crystal_id, stamp, graph, crystal.reduced_formula))
+    return results
+
+
+def _graph_or_error(crystal: Crystal, settings: GraphSettings) -> CrystalGraph | StructureError:
+    try:
+        return build_graph(crystal, settings)
+    except StructureError as error:
+        return error
+
+
+def _reason(error: Exception) -> str:
+    return error.strerror or "cannot be read" if isinstance(error, OSError) else str(error)

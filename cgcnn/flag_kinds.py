@@ -1,0 +1,82 @@
+"""What a flag's value may be: text → value, with the sentence for what is none."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Callable
+
+
+def duration(text: str) -> float:
+    """Seconds of 11h, 30m, 90s, 1d, 2:30:00 or 1-12:00:00."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", text.strip().lower())
+    if match:
+        return float(match[1]) * {"s": 1, "m": 60, "h": 3600, "d": 86400}[match[2]]
+    match = re.fullmatch(r"(?:(\d+)-)?(\d+):(\d\d)(?::(\d\d))?", text.strip())
+    if match:
+        days, hours, minutes, seconds = (int(part or 0) for part in match.groups())
+        return ((days * 24 + hours) * 60 + minutes) * 60.0 + seconds
+    raise argparse.ArgumentTypeError(f"{text!r} is not a time such as 11h, 30m, 90s or 1-12:00:00")
+
+
+class Pairs(argparse.Action):
+    """NAME=VALUE words → one dictionary."""
+
+    def __call__(self, parser, namespace, values, option_string=None):
+        setattr(namespace, self.dest, dict(values))
+
+
+def pair(kind: Callable) -> Callable[[str], tuple]:
+    """NAME=VALUE → (name, kind(value))."""
+
+    def convert(text: str) -> tuple:
+        name, equals, value = text.partition("=")
+        if not name or not equals:
+            raise argparse.ArgumentTypeError(f"{text!r} is not NAME=VALUE")
+        return name, kind(value)
+
+    return convert
+
+
+def at_least(low: float) -> Callable[[str], float]:
+    """A finite number of the type of `low`, no smaller than it."""
+    kind = type(low)
+
+    def convert(text: str):
+        try:
+            number = kind(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"{text!r} is not a{' whole' if kind is int else ''} number") from None
+        if not low <= number < float("inf"):
+            raise argparse.ArgumentTypeError(f"{text} is not {low} or more")
+        return number
+
+    return convert
+
+
+def ratio(text: str) -> float:
+    """A number from 0 to 1."""
+    number = at_least(0.0)(text)
+    if number > 1:
+        raise argparse.ArgumentTypeError(f"{text} is not between 0 and 1")
+    return number
+
+
+def below_one(text: str) -> float:
+    """A number from 0 to below 1."""
+    number = ratio(text)
+    if number == 1:
+        raise argparse.ArgumentTypeError("1 would never change the average; 0.999 is usual")
+    return number
+
+
+def choice(*names: str) -> Callable[[str], str]:
+    """One of these names, in any case."""
+    by_lower = {name.lower(): name for name in names}
+
+    def convert(text: str) -> str:
+        if text.lower() not in by_lower:
+            raise argparse.ArgumentTypeError(f"{text!r} is not one of {', '.join(names)}")
+        return by_lower[text.lower()]
+
+    return convert
