@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import shlex
-import signal
-import threading
 import time
 from argparse import Namespace
 from collections.abc import Callable, Mapping, Sequence
@@ -20,26 +18,21 @@ from torch import Tensor
 from cgcnn import checkpoint, report
 from cgcnn.batch import Collator
 from cgcnn.checkpoint import TrainedModel
-from cgcnn.dataset import Dataset, graph_settings, load_dataset
+from cgcnn.dataset import load_dataset
 from cgcnn.files import is_writable
-from cgcnn.flags import EXIT_STOPPED
+from cgcnn.interrupt import StopRequest
 from cgcnn.labels import DataError
 from cgcnn.logs import close_logger, log_train_metrics, log_val_metrics, setup_logger
 from cgcnn.losses import (
     AdaptiveWeights,
-    MultiTaskLoss,
-    balanced_class_weights,
-    has_trained_category,
-    task_weights,
 )
-from cgcnn.metrics import task_metrics
-from cgcnn.prediction import GapRule, predict_rows
+from cgcnn.prediction import predict_rows
+from cgcnn.prepare import training_loss, untrained_model, validation
 from cgcnn.report import Outputs
 from cgcnn.results import RunResult, finish
-from cgcnn.settings import fit_settings, flags_as_plain, network_config, split_settings, write_config
+from cgcnn.settings import fit_settings, split_settings, write_config
 from cgcnn.splits import Split, make_splits, read_split
-from cgcnn.tasks import Normalizer
-from cgcnn.training import Epoch, Interrupted, Trainer, TrainingError, named_crystals, validation_score
+from cgcnn.training import Epoch, Interrupted, Trainer, TrainingError
 
 
 @dataclass
@@ -78,7 +71,7 @@ class Experiment:
         self.device = "cuda" if torch.cuda.is_available() and not args.disable_cuda else "cpu"
         self.done: list[SplitResult] = []
         self.current = SplitResult()
-        self.stop_signal: int | None = None
+        self.stop = StopRequest(args.max_time)
         self.bar = None
 
     def run(self) -> RunResult:
@@ -93,7 +86,9 @@ class Experiment:
         self.splits = self._splits()
         graph_seconds = time.monotonic() - self.begun
         self._announce(graph_seconds)
-        templates = [self.template(split) for split in self.splits]  # labels that cannot be learned end here
+        templates = [
+            untrained_model(args, self.data, split) for split in self.splits
+        ]  # labels that cannot be learned end here
         if saved is not None:
             self._restore(saved, templates)
         if not self._continues_here() and (line := self.out.move_old()):
@@ -102,7 +97,7 @@ class Experiment:
         for k, split in enumerate(self.splits):
             split.write(self.out.file(f"split{k + 1}_ids.csv"), self.data.ids)
         self.collator = Collator(self.data.table, self.data.labels, self.data.global_features)
-        with self._signals():
+        with self.stop.listening():
             for k in range(len(self.done), len(self.splits)):
                 self._fit_split(k, saved["training"] if saved and k == len(self.done) else None)
                 saved = None
@@ -134,52 +129,6 @@ class Experiment:
         self.say(f"tasks: {', '.join(f'{t.name} ({t.kind})' for t in data.tasks)}; on {self.device}")
         self.say(f"run {self.out.run_id}")
 
-    def template(self, split: Split) -> TrainedModel:
-        """The untrained model of a split: everything but weights, normalisers from its training part."""
-        args, data = self.args, self.data
-        train = torch.from_numpy(data.labels[split.train])
-        normalizers = {}
-        for column, task in enumerate(data.tasks):
-            if not task.is_regression:
-                continue
-            if task.role == "target" and torch.isnan(train[:, column]).all():
-                raise DataError(f"no crystal of the training part has a label for {task.name}")
-            try:
-                normalizers[task.name] = Normalizer.fit(train[:, column], task.transform, standardise=args.normalize)
-            except ValueError as error:
-                raise DataError(f"{task.name}: {error}") from None
-        weights = task_weights(data.tasks, args.task_weights)
-        rule = GapRule(args.metal_threshold, args.min_bandgap) if has_trained_category(data.tasks, weights) else None
-        return TrainedModel(
-            name=args.model,
-            config=network_config(args, data.tasks),
-            tasks=data.tasks,
-            elements=data.elements,
-            normalizers=normalizers,
-            graph=graph_settings(args),
-            rule=rule,
-            unnamed=data.unnamed,
-            args=flags_as_plain(args),
-        )
-
-    def _loss(self, template: TrainedModel, split: Split) -> MultiTaskLoss:
-        args, tasks = self.args, self.data.tasks
-        class_weights = {}
-        if args.class_weights == "balanced":
-            for column, task in enumerate(tasks):
-                if not task.is_regression:
-                    labels = torch.from_numpy(self.data.labels[split.train][:, column])
-                    class_weights[task.name] = balanced_class_weights(labels, task.num_outputs).to(self.device)
-        return MultiTaskLoss(
-            tasks,
-            template.normalizers,
-            task_weights(tasks, args.task_weights),
-            loss=args.loss,
-            metal_weight=args.metal_weight if args.conditional_loss else None,
-            semiconductor_weight=args.semiconductor_weight if args.conditional_loss else None,
-            class_weights=class_weights,
-        )
-
     def _fit_split(self, k: int, saved: Mapping | None) -> None:
         """Train the networks of split k, from the saved state if there is one."""
         logger = setup_logger(self.out.run_id, k + 1, self.out.result / "log")
@@ -201,32 +150,18 @@ class Experiment:
         args, data, split = self.args, self.data, self.splits[k]
         seed = args.seed + 1000 * member + k
         torch.manual_seed(seed)
-        template = self.template(split)
+        template = untrained_model(args, data, split)
         network = template.build()
         network.fit_statistics(self.collator[rows] for rows in torch.tensor(split.train).split(args.batch_size))
         network.to(self.device)
-        scales = {name: _spread(data, name, split) for name in template.normalizers}
-        validation = torch.tensor(split.val)
-
-        def score(model) -> tuple[float, dict[str, float]]:
-            predicted = self.predict([model], template, validation)
-            _check_finite(predicted, [data.ids[row] for row in split.val])
-            metrics = {
-                task.name: task_metrics(
-                    task, data.labels[split.val][:, data.tasks.column(task.name)], predicted[task.name]
-                )
-                for task in data.tasks.targets
-            }
-            shown = {f"{name} {what}": m[what] for name, m in metrics.items() for what in ("MAE", "ACC") if what in m}
-            return validation_score(metrics, scales), shown
-
+        val = torch.tensor(split.val)
         return Trainer(
             network,
-            self._loss(template, split),
+            training_loss(args, data, split, template.normalizers, self.device),
             self.collator,
             torch.tensor(split.train),
             fit_settings(args, seed),
-            score,
+            validation(data, split, lambda model: self.predict([model], template, val)),
             data.ids,
             self.device,
             AdaptiveWeights(args.adaptive_weight_update) if args.adaptive_weights else None,
@@ -252,10 +187,9 @@ class Experiment:
             seen = trainer.batch * self.args.batch_size
             losses = {name: total / seen for name, total in trainer.sums.items()}
             logger.info("epoch %d batch %d loss %s", trainer.epoch + 1, trainer.batch, losses)
-        out_of_time = self.args.max_time is not None and time.monotonic() - self.begun > self.args.max_time
-        if self.stop_signal is not None or out_of_time:
+        if self.stop.is_asked():
             self._save(trainer, template)
-            raise Interrupted("the time of --max-time is over" if self.stop_signal is None else "stopped by a signal")
+            raise Interrupted(self.stop.reason)
 
     def _after_epoch(self, trainer: Trainer, template: TrainedModel, logger) -> None:
         last = trainer.history[-1]
@@ -319,24 +253,6 @@ class Experiment:
             yield
         self.bar = None
 
-    @contextmanager
-    def _signals(self):
-        """SIGINT and SIGTERM ask for a stop after the batch; a second one stops at once."""
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-
-        def ask(number, frame):
-            self.stop_signal = number
-            signal.signal(number, before[number])
-
-        before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
-
 
 def run(args: Namespace, say: Callable[[str], None] = print) -> RunResult:
     """Do what main.py's flags say; a stop that was asked for is told, with the command that goes on."""
@@ -348,8 +264,7 @@ def run(args: Namespace, say: Callable[[str], None] = print) -> RunResult:
         words = ["python", "main.py", args.data_options[0], "--resume", str(path)]
         words += [] if args.out_dir == "." else ["--out-dir", args.out_dir]
         say(f"{stop}: saved. Go on with: {shlex.join(words)}")
-        status = 128 + experiment.stop_signal if experiment.stop_signal else EXIT_STOPPED
-        return RunResult(pd.DataFrame(), pd.DataFrame(), None, path, status)
+        return RunResult(pd.DataFrame(), pd.DataFrame(), None, path, experiment.stop.exit_status)
     except TrainingError as error:
         path = experiment.out.top("checkpoint.pth.tar")
         kept = f"; the last good state is in {path}" if path.exists() else ""
@@ -358,22 +273,3 @@ def run(args: Namespace, say: Callable[[str], None] = print) -> RunResult:
 
 def _described(tasks: Sequence[Mapping]) -> str:
     return ", ".join(f"{task['name']}:class" if task["classes"] else task["name"] for task in tasks)
-
-
-def _check_finite(predicted: Mapping[str, np.ndarray], ids: Sequence[str]) -> None:
-    """Raises TrainingError, so that a network that has diverged is not saved as the last good one."""
-    for name, values in predicted.items():
-        bad = ~np.isfinite(values.reshape(len(ids), -1)).all(axis=1)
-        if bad.any():
-            named = named_crystals([ids[k] for k in np.flatnonzero(bad)])
-            raise TrainingError(
-                f"the predictions of {name} are not finite for {named} (validation part); "
-                "try a smaller --lr or --clip-grad 1"
-            )
-
-
-def _spread(data: Dataset, name: str, split: Split) -> float:
-    """Standard deviation of a task's training labels in its unit."""
-    labels = data.labels[split.train][:, data.tasks.column(name)]
-    known = labels[~np.isnan(labels)]
-    return float(known.std()) if len(known) and known.std() > 0 else 1.0

@@ -14,6 +14,7 @@ import torch
 from cgcnn import checkpoint, report
 from cgcnn.checkpoint import TrainedModel
 from cgcnn.inference import Model
+from cgcnn.prepare import untrained_model
 from cgcnn.settings import flags_as_plain
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ def finish(run: Experiment, graph_seconds: float) -> RunResult:
 def _test_split(run: Experiment, k: int) -> tuple[TrainedModel, dict, pd.DataFrame]:
     """Predict the test part of split k with its best networks: the model, its row of metrics, its table."""
     data, split, result = run.data, run.splits[k], run.done[k]
-    model = run.template(split).with_states(result.states)
+    model = untrained_model(run.args, data, split).with_states(result.states)
     networks = [network.to(run.device) for network in model.networks]
     predicted = run.predict(networks, model, torch.tensor(split.test, dtype=torch.int64))
     validated = run.predict(networks, model, torch.tensor(split.val))

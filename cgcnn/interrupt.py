@@ -1,0 +1,50 @@
+"""A stop that was asked for: by a signal, or by the time that the user gave the run."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from cgcnn.flags import EXIT_STOPPED
+
+
+class StopRequest:
+    """Whether a run should save and stop; `is_asked` is looked at after every batch."""
+
+    def __init__(self, max_time: float | None = None) -> None:
+        """max_time: seconds from now."""
+        self.end = None if max_time is None else time.monotonic() + max_time
+        self.signal: int | None = None
+
+    def is_asked(self) -> bool:
+        return self.signal is not None or (self.end is not None and time.monotonic() > self.end)
+
+    @property
+    def reason(self) -> str:
+        return "the time of --max-time is over" if self.signal is None else "stopped by a signal"
+
+    @property
+    def exit_status(self) -> int:
+        """As a shell has it for a signal; for time that is over, the one that says: try again later."""
+        return EXIT_STOPPED if self.signal is None else 128 + self.signal
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """SIGINT and SIGTERM ask for a stop; a second one stops at once."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+
+        def ask(number, frame):
+            self.signal = number
+            signal.signal(number, before[number])
+
+        before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)

@@ -1,0 +1,115 @@
+"""A data set and the flags → what a split is trained with: an untrained model, its loss, its validation score."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+import torch
+from torch import nn
+
+from cgcnn.checkpoint import TrainedModel
+from cgcnn.dataset import Dataset, graph_settings
+from cgcnn.labels import DataError
+from cgcnn.losses import MultiTaskLoss, balanced_class_weights, has_trained_category, task_weights
+from cgcnn.metrics import task_metrics
+from cgcnn.prediction import GapRule
+from cgcnn.settings import flags_as_plain, network_config
+from cgcnn.splits import Split
+from cgcnn.tasks import TARGET, Normalizer
+from cgcnn.training import TrainingError, named_crystals, validation_score
+
+
+def untrained_model(args: Namespace, data: Dataset, split: Split) -> TrainedModel:
+    """The model of a split without weights; its normalisers see the training part only.
+
+    Raises DataError where a target has no label there, or none that its transform takes.
+    """
+    train = torch.from_numpy(data.labels[split.train])
+    normalizers = {}
+    for column, task in enumerate(data.tasks):
+        if not task.is_regression:
+            continue
+        if task.role == TARGET and torch.isnan(train[:, column]).all():
+            raise DataError(f"no crystal of the training part has a label for {task.name}")
+        try:
+            normalizers[task.name] = Normalizer.fit(train[:, column], task.transform, standardise=args.normalize)
+        except ValueError as error:
+            raise DataError(f"{task.name}: {error}") from None
+    weights = task_weights(data.tasks, args.task_weights)
+    rule = GapRule(args.metal_threshold, args.min_bandgap) if has_trained_category(data.tasks, weights) else None
+    return TrainedModel(
+        name=args.model,
+        config=network_config(args, data.tasks),
+        tasks=data.tasks,
+        elements=data.elements,
+        normalizers=normalizers,
+        graph=graph_settings(args),
+        rule=rule,
+        unnamed=data.unnamed,
+        args=flags_as_plain(args),
+    )
+
+
+def training_loss(
+    args: Namespace, data: Dataset, split: Split, normalizers: Mapping[str, Normalizer], device: str
+) -> MultiTaskLoss:
+    """The loss that the flags describe; class weights are those of the training part."""
+    class_weights = {}
+    if args.class_weights == "balanced":
+        for column, task in enumerate(data.tasks):
+            if not task.is_regression:
+                labels = torch.from_numpy(data.labels[split.train][:, column])
+                class_weights[task.name] = balanced_class_weights(labels, task.num_outputs).to(device)
+    return MultiTaskLoss(
+        data.tasks,
+        normalizers,
+        task_weights(data.tasks, args.task_weights),
+        loss=args.loss,
+        metal_weight=args.metal_weight if args.conditional_loss else None,
+        semiconductor_weight=args.semiconductor_weight if args.conditional_loss else None,
+        class_weights=class_weights,
+    )
+
+
+def validation(
+    data: Dataset, split: Split, predict: Callable[[nn.Module], Mapping[str, np.ndarray]]
+) -> Callable[[nn.Module], tuple[float, dict[str, float]]]:
+    """network → its validation score, and the metrics to show; `predict` gives its predictions of that part.
+
+    The function raises TrainingError for predictions that are not finite.
+    """
+    labels, ids = data.labels[split.val], [data.ids[row] for row in split.val]
+    regressions = [task.name for task in data.tasks if task.is_regression]
+    scales = {name: _spread(data.labels[split.train][:, data.tasks.column(name)]) for name in regressions}
+
+    def score(network: nn.Module) -> tuple[float, dict[str, float]]:
+        predicted = predict(network)
+        _check_finite(predicted, ids)
+        metrics = {
+            task.name: task_metrics(task, labels[:, data.tasks.column(task.name)], predicted[task.name])
+            for task in data.tasks.targets
+        }
+        shown = {f"{name} {what}": m[what] for name, m in metrics.items() for what in ("MAE", "ACC") if what in m}
+        return validation_score(metrics, scales), shown
+
+    return score
+
+
+def _check_finite(predicted: Mapping[str, np.ndarray], ids: Sequence[str]) -> None:
+    """Raises TrainingError, so that a network that has diverged is not saved as the last good one."""
+    for name, values in predicted.items():
+        bad = ~np.isfinite(values.reshape(len(ids), -1)).all(axis=1)
+        if bad.any():
+            named = named_crystals([ids[k] for k in np.flatnonzero(bad)])
+            raise TrainingError(
+                f"the predictions of {name} are not finite for {named} (validation part); "
+                "try a smaller --lr or --clip-grad 1"
+            )
+
+
+def _spread(labels: np.ndarray) -> float:
+    """Standard deviation of the known labels (n,), 1 where it is 0."""
+    known = labels[~np.isnan(labels)]
+    return float(known.std()) if len(known) and known.std() > 0 else 1.0
