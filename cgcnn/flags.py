@@ -28,7 +28,7 @@ PRESETS: dict[str, dict] = {
         "lr": 0.006,
         "weight_decay": 0.01,
         "scheduler": "one-cycle",
-        "batch_size": 64,
+        "batch_size": 32,
         "epochs": 120,
         "ensemble": 5,
     },
