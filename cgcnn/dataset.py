@@ -215,8 +215,8 @@ def _graphs(root: Path, ids: Sequence[str], args: Namespace) -> tuple[GraphTable
     failed |= bad
     if failed and args.on_bad_structure == "stop":
         lines = [f"{found.get(i, root / f'{i}.cif')}: {reason}" for i, reason in failed.items()]
-        lines = [f"{root / 'id_prop.csv'}: {len(failed)} of {len(ids)} crystals cannot be used", *lines]
-        raise_all([*lines, "--on-bad-structure skip goes on without them"], limit=MAX_LISTED)
+        head = f"{root / 'id_prop.csv'}: {len(failed)} of {len(ids)} crystals cannot be used"
+        raise_all([f"{head} (--on-bad-structure skip goes on without them)", *lines], limit=MAX_LISTED)
     good = [i for i in ids if i not in failed]
     if not good:
         raise DataError(f"{root}: none of the {len(ids)} crystals in id_prop.csv can be used")

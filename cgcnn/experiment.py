@@ -234,6 +234,12 @@ class Experiment:
         described = templates[0].to_dict()
         if any(saved[name] != described[name] for name in ("model", "config", "graph")):
             raise DataError(f"{path}: a checkpoint of another network than this run's flags describe")
+        before = saved["args"]
+        if training["trainer"]["batch"] and (self.args.batch_size, self.args.seed) != (
+            before["batch_size"],
+            before["seed"],
+        ):
+            raise DataError(f"{path}: stopped within an epoch; --batch-size and --seed cannot change there")
         splits = [[split.train, split.val, split.test] for split in self.splits]
         if training["ids"] != self.data.ids or training["splits"] != splits:
             raise DataError(f"{path}: a checkpoint of other crystals, or of another split of them")

@@ -155,7 +155,7 @@ def _find(path: Path) -> tuple[dict[str, Path], LabelTable | None, dict[str, str
         files = find_structure_files(path)
     except StructureError as error:
         raise DataError(f"{path}: {error}") from None
-    labels = read_labels(path / "id_prop.csv") if (path / "id_prop.csv").exists() else None
+    labels = read_labels(path / "id_prop.csv", labels_needed=False) if (path / "id_prop.csv").exists() else None
     if labels is None:
         if not files:
             raise DataError(f"{path}: no structure files")

@@ -31,20 +31,21 @@ class LabelTable:
     has_header: bool
 
 
-def read_labels(path: Path, *, names: Sequence[str] | None = None) -> LabelTable:
+def read_labels(path: Path, *, names: Sequence[str] | None = None, labels_needed: bool = True) -> LabelTable:
     """Read a label table: an id and one or more numbers a row, with or without a header.
 
-    names: those of the columns of a table without header (default: `target`, or `target_1` …). Raises DataError
-    for a file that is missing, empty or ragged, an id that is blank or stands twice, a label that is no number.
+    names: those of the columns of a table without header (default: `target`, or `target_1` …). labels_needed:
+    a table of ids alone is refused. Raises DataError for a file that is missing, empty or ragged, an id that is
+    blank or stands twice, a label that is no number.
     """
     rows = read_rows(path)
     first_line, first = rows[0]
-    has_header = len(first) > 1 and not any(_is_label(cell) for cell in first[1:])
+    has_header = first == ["cif_id"] or (len(first) > 1 and not any(_is_label(cell) for cell in first[1:]))
     body = rows[1:] if has_header else rows
     if not body:
         raise DataError(f"{path}: no rows below the header")
     width = len(first)
-    if width < 2:
+    if width < 2 and labels_needed:
         raise DataError(f"{path}, row {first_line}: an id and at least one label expected, found {first}")
     columns = first[1:] if has_header else list(names or _default_names(width - 1))
     if len(columns) != width - 1:

@@ -515,6 +515,17 @@ def test_a_second_run_moves_the_first_to_previous(root, tmp_path):
 # predict.py
 
 
+def test_a_list_of_ids_alone_is_predicted(regression, tmp_path):
+    data, out = regression
+    listed = copy_folder("data/sample-regression", tmp_path / "listed")
+    ids = [row[0] for row in read_rows(data / "id_prop.csv")]
+    write_rows(listed / "id_prop.csv", [["cif_id"], *([crystal_id] for crystal_id in reversed(ids))])
+    assert predict(out / "model_best.pth.tar", listed, tmp_path / "p.csv").status == 0
+    predicted = table(tmp_path / "p.csv")
+    assert predicted.cif_id.tolist()[: len(ids)] == ids[::-1]
+    assert predicted.target.isna().all() and predicted.prediction.notna().all()
+
+
 def test_prediction_repeats_the_test_results_and_knows_the_labels(regression, tmp_path):
     data, out = regression
     ran = predict(out / "model_best.pth.tar", data, tmp_path / "p.csv")

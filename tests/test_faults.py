@@ -156,7 +156,7 @@ def test_every_bad_crystal_is_reported_at_once(folder, refused_training):
         (line,) = [line for line in lines if str(folder / f"{name}.cif") in line]
         assert len(line) < 400
     assert "unknown element" in text.partition("Mo_bcc.cif")[2].splitlines()[0] or "Xx" in text
-    assert "--on-bad-structure skip" in lines[-1]
+    assert "--on-bad-structure skip" in lines[0]
 
 
 def test_a_folder_where_no_crystal_can_be_used(folder, refused_training):

@@ -296,6 +296,16 @@ def test_other_data_are_refused(root, begun, tmp_path):
     assert "no run to resume" in refused(train_command, root, "--resume", begun / "model_best.pth.tar")
 
 
+def test_within_an_epoch_the_batches_stay_as_they_are(root, tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        stop_at(patch, 1)
+        run(train_command, root, "--out-dir", tmp_path, "--epochs", 2, "--batch-size", 4)
+    line = refused(
+        train_command, root, "--resume", tmp_path / "checkpoint.pth.tar", "--out-dir", tmp_path, "--batch-size", 5
+    )
+    assert "stopped within an epoch" in line
+
+
 def test_more_epochs_go_on_from_the_last(root, begun, tmp_path):
     out = tmp_path / "out"
     shutil.copytree(begun, out)
