@@ -16,8 +16,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from statistics import median
 
+from cgcnn.build import FILES_A_TASK
 from cgcnn.graph import GraphSettings, build_graph, build_graphs
-from cgcnn.store import FILES_A_TASK
 from cgcnn.structures import Crystal, StructureError, read_crystal
 
 
