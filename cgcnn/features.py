@@ -133,6 +133,11 @@ PROPERTIES: dict[str, Callable] = {
 }
 
 
+def missing_elements(elements: torch.Tensor, numbers: torch.Tensor) -> list[int]:
+    """Atomic numbers among `numbers`, ascending, that the element vectors (119, F) have none for."""
+    return [int(number) for number in torch.unique(numbers) if torch.isnan(elements[int(number)]).any()]
+
+
 class GaussianExpansion(torch.nn.Module):
     """Distances (E,) Å → (E, K) Gaussians exp(−(d − μ)²/step²), μ from dmin to radius in steps."""
 

@@ -16,7 +16,7 @@ from cgcnn import checkpoint
 from cgcnn.batch import Collator
 from cgcnn.checkpoint import TrainedModel
 from cgcnn.dataset import target_columns
-from cgcnn.features import read_element_table
+from cgcnn.features import missing_elements, read_element_table
 from cgcnn.files import is_writable
 from cgcnn.flags import EXIT_SOME_FAILED
 from cgcnn.global_features import global_features
@@ -71,7 +71,7 @@ class Model:
         for k, structure in enumerate(structures):
             try:
                 crystal = _as_crystal(structure)
-                missing = sorted(z for z in set(crystal.numbers.tolist()) if torch.isnan(model.elements[z]).any())
+                missing = missing_elements(model.elements, torch.from_numpy(crystal.numbers))
                 if missing:
                     raise StructureError(f"no element vector for atomic number {missing[0]}")
                 graphs.append(build_graph(crystal, model.graph))

@@ -155,13 +155,3 @@ class CrystalGraphNetwork(nn.Module):
 def classic_dropout(tasks: TaskSet) -> float:
     """The original code drops half of the hidden units where it classifies."""
     return 0.5 if all(not task.is_regression for task in tasks if task.role == TARGET) else 0.0
-
-
-def describe_parameters(model: nn.Module) -> int:
-    """Number of trainable parameters."""
-    return sum(p.numel() for p in model.parameters() if p.requires_grad)
-
-
-def missing_elements(model: CrystalGraphNetwork, numbers: Tensor) -> list[int]:
-    """Atomic numbers among `numbers` that the element table has no vector for."""
-    return [int(z) for z in torch.unique(numbers) if torch.isnan(model.elements[int(z)]).any()]

@@ -104,10 +104,6 @@ class Trainer:
         self.optimizer = OPTIMIZERS[self.settings.optimizer](self.model.parameters(), self.settings)
         self.average = self._average()
 
-    @property
-    def batches_an_epoch(self) -> int:
-        return len(self.batches(0))
-
     def batches(self, epoch: int) -> list[Tensor]:
         """The rows of each batch of an epoch; the last crystal is not left to a batch of its own."""
         order = torch.randperm(
