@@ -14,13 +14,16 @@ from scipy.sparse import csr_array
 
 RADIUS = 6.0  # Å, neighbours that count
 DEGREES = (1, 2, 3, 4, 6)
-# Neighbours count by one, and by how much they differ from the centre in these properties of the elements.
-PROPERTIES = ("electronegativity (Pauling)", "valence electrons")
+# Neighbours count by one, and by how much they differ from the centre in these properties of the elements: the
+# number is the difference that counts as much as a neighbour does.
+PROPERTIES = {"electronegativity (Pauling)": 1.0, "valence electrons": 4.0}
+SIZE = "atomic radius (Å)"
+CLOSEST = 0.5  # Å; what is nearer is the other half of a split site, not a neighbour
 _CHANNELS = 1 + len(PROPERTIES)
 _PAIRS = [(a, b) for a in range(_CHANNELS) for b in range(a, _CHANNELS)]
 _SHELL_WIDTH = 0.15  # of the first shell, relative to the nearest distance
 _RANGE = 1.5  # Å, over which the second weight falls by e
-NUM_FEATURES = 1 + 2 * (_CHANNELS + len(DEGREES) * len(_PAIRS))
+NUM_FEATURES = 2 + 2 * (_CHANNELS + len(DEGREES) * len(_PAIRS))
 
 
 def environments(
@@ -30,20 +33,25 @@ def environments(
     vectors: np.ndarray,
     weights: np.ndarray,
     properties: np.ndarray,
+    sizes: np.ndarray,
 ) -> np.ndarray:
     """Features of N atoms (N, NUM_FEATURES) from all pairs within RADIUS, as sign(x)·log(1 + |x|).
 
     centre, neighbour (P,); vectors (P, 3) from centre to neighbour, Å; weights (N,) occupancy of each site;
-    properties (N, 2) as PROPERTIES. The columns: distance of the nearest neighbour; then, for the first shell and
-    for a wider range, the sum over the neighbours of each channel and the power spectrum of each pair of channels.
+    properties (N, 2) as PROPERTIES; sizes (N,) atomic radii, Å. The columns: distance of the nearest neighbour, and
+    the same over the atom's radius; then, for the first shell and for a wider range, the sum over the neighbours of
+    each channel and the power spectrum of each pair of channels.
     """
     distance = np.linalg.norm(vectors, axis=1)
+    apart = distance > CLOSEST
+    centre, neighbour, vectors, distance = centre[apart], neighbour[apart], vectors[apart], distance[apart]
     nearest = np.full(num_atoms, RADIUS)
     np.minimum.at(nearest, centre, distance)
     smooth = 0.5 * (1 + np.cos(np.pi * np.minimum(distance / RADIUS, 1))) * weights[neighbour]
-    channels = np.concatenate([np.ones((len(centre), 1)), properties[neighbour] - properties[centre]], axis=1)
+    differences = (properties[neighbour] - properties[centre]) / list(PROPERTIES.values())
+    channels = np.concatenate([np.ones((len(centre), 1)), differences], axis=1)
     harmonics = spherical_harmonics(vectors / distance[:, None], max(DEGREES))
-    columns = [nearest[:, None]]
+    columns = [nearest[:, None], (nearest / sizes)[:, None]]
     by_centre = csr_array((np.ones(len(centre)), (centre, np.arange(len(centre)))), (num_atoms, len(centre)))
     first_shell = np.exp(-(((distance / nearest[centre] - 1) / _SHELL_WIDTH) ** 2))
     for radial in (first_shell, 8 * np.exp(-distance / _RANGE)):

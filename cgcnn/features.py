@@ -17,6 +17,8 @@ import torch
 from cgcnn.labels import DataError
 
 MAX_NUMBER = 118
+TAIL = 1e-30
+PLUTONIUM = 94  # the heaviest element that crystals of any number are made of
 # Columns of elements.csv and how many bins each has: together the 92 numbers of the CGCNN element table
 # (Xie and Grossman, Phys. Rev. Lett. 120, 145301 (2018), Table I of the supplement).
 BINS = {
@@ -63,11 +65,8 @@ def read_element_table(path: Path) -> torch.Tensor:
 
 
 @cache
-def scaled_properties() -> tuple[np.ndarray, np.ndarray]:
-    """Properties of the elements (119, P), mean 0 and deviation 1 over those that have them, and which lack them.
-
-    A missing one is 0, the mean; the second array (119, P) is True there. Values are pymatgen's.
-    """
+def _properties() -> np.ndarray:
+    """PROPERTIES of the elements (119, P) in their units, NaN for what pymatgen has no value of."""
     from pymatgen.core import Element
 
     values = np.full((MAX_NUMBER + 1, len(PROPERTIES)), np.nan)
@@ -76,22 +75,26 @@ def scaled_properties() -> tuple[np.ndarray, np.ndarray]:
         for number in range(1, MAX_NUMBER + 1):
             element = Element.from_Z(number)
             for column, value_of in enumerate(PROPERTIES.values()):
-                with contextlib.suppress(KeyError, ValueError, IndexError, TypeError):  # pymatgen has none
+                with contextlib.suppress(KeyError, ValueError, IndexError, TypeError):
                     values[number, column] = float(value_of(element))
-    missing = np.isnan(values)
-    scaled = (values - np.nanmean(values, axis=0)) / np.nanstd(values, axis=0)
-    return np.where(missing, 0.0, scaled), missing
+    return values
 
 
 def element_properties(names: Sequence[str]) -> np.ndarray:
-    """The scaled values of some properties (119, len(names))."""
-    return scaled_properties()[0][:, [list(PROPERTIES).index(name) for name in names]]
+    """Some of PROPERTIES (119, len(names)) in their units; an element without one has the mean of the others."""
+    values = _properties()[:, [list(PROPERTIES).index(name) for name in names]]
+    return np.where(np.isnan(values), np.nanmean(values, axis=0), values)
 
 
 def property_table() -> torch.Tensor:
-    """The scaled properties and, for each that some element lacks, an indicator (119, F)."""
-    scaled, missing = scaled_properties()
-    table = np.concatenate([scaled, missing[:, missing[1:].any(axis=0)]], axis=1)
+    """All of PROPERTIES (119, P) with mean 0 and deviation 1 up to plutonium; what an element lacks is 0, the mean.
+
+    The network needs no flag for that: the noble gases lack most, and their group tells them.
+    """
+    values = _properties()
+    known = values[: PLUTONIUM + 1]
+    scaled = (values - np.nanmean(known, axis=0)) / np.nanstd(known, axis=0)
+    table = np.where(np.isnan(values), 0.0, scaled)
     table[0] = np.nan
     return torch.from_numpy(table.astype(np.float32))
 
@@ -117,6 +120,7 @@ PROPERTIES: dict[str, Callable] = {
     "period": lambda e: e.row,
     "group": lambda e: e.group,
     "Mendeleev number": lambda e: e.mendeleev_no,
+    "atomic mass (u)": lambda e: e.atomic_mass,
     "electronegativity (Pauling)": lambda e: e.X,
     "first ionisation energy (eV)": lambda e: e.ionization_energy,
     "electron affinity (eV)": lambda e: e.electron_affinity,
@@ -127,6 +131,7 @@ PROPERTIES: dict[str, Callable] = {
     "melting point (K)": lambda e: e.melting_point,
     "electrons in the last shell": lambda e: e.full_electronic_structure[-1][2],
     "valence electrons": lambda e: e.group if e.group <= 12 else e.group - 10,
+    "transition metal": lambda e: e.is_transition_metal,
     "d electrons": lambda e: sum(count for _, shell, count in e.full_electronic_structure if shell == "d"),
     "highest oxidation state": lambda e: e.max_oxidation_state,
     "lowest oxidation state": lambda e: e.min_oxidation_state,
@@ -153,4 +158,5 @@ class GaussianExpansion(torch.nn.Module):
 
     def forward(self, distances: torch.Tensor) -> torch.Tensor:
         scaled = (distances[:, None] - self.centres) / self.step
-        return scaled.square_().neg_().exp_()
+        # Far tails are 0: numbers too small for a float's full precision cost some processors a hundred cycles each.
+        return torch.threshold_(scaled.square_().neg_().exp_(), TAIL, 0.0)

@@ -13,7 +13,7 @@ from cgcnn.features import element_properties
 from cgcnn.structures import Crystal, StructureError
 
 # Part of the key of every stored graph: raise it when build_graphs would give other numbers.
-GRAPH_VERSION = 2
+GRAPH_VERSION = 3
 # Å; a first search this wide finds twelve neighbours in most crystals at a fraction of the cost.
 FIRST_SEARCH = 4.5
 # Pairs one search may return: 12 neighbours never need more; a cell too dense to be a crystal does.
@@ -184,15 +184,18 @@ def _environment(crystal: Crystal, settings: GraphSettings) -> np.ndarray:
     if not settings.environment:
         return np.zeros((crystal.num_sites, 0), dtype=np.float32)
     weights = np.bincount(crystal.site, weights=crystal.occupancies, minlength=crystal.num_sites)
+    names = [*environment.PROPERTIES, environment.SIZE]
     properties = np.stack(
         [
             np.bincount(crystal.site, weights=crystal.occupancies * column, minlength=crystal.num_sites) / weights
-            for column in element_properties(environment.PROPERTIES)[crystal.numbers].T
+            for column in element_properties(names)[crystal.numbers].T
         ],
         axis=1,
     )
     centre, neighbour, vectors = _search(crystal, environment.RADIUS, with_vectors=True)
-    features = environment.environments(crystal.num_sites, centre, neighbour, vectors, weights, properties)
+    features = environment.environments(
+        crystal.num_sites, centre, neighbour, vectors, weights, properties[:, :-1], properties[:, -1]
+    )
     return features.astype(np.float32)
 
 

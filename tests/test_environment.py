@@ -35,7 +35,9 @@ def test_features_are_the_sums_over_pairs_of_neighbours():
     points = crystal.frac_coords @ crystal.lattice
     everywhere = (points[None] + (images @ crystal.lattice)[:, None]).reshape(-1, 3)
     kind = np.tile([0, 1], len(images))
-    properties = element_properties(environment.PROPERTIES)[crystal.numbers]
+    names, units = zip(*environment.PROPERTIES.items(), strict=True)
+    properties = element_properties(names)[crystal.numbers] / units
+    (radius,) = element_properties([environment.SIZE])[crystal.numbers[0]]
     vectors = everywhere - points[0]
     distance = np.linalg.norm(vectors, axis=1)
     near = (distance > 1e-8) & (distance <= environment.RADIUS)
@@ -44,7 +46,7 @@ def test_features_are_the_sums_over_pairs_of_neighbours():
     fade = 0.5 * (1 + np.cos(np.pi * distance / environment.RADIUS))
     weights = fade * np.exp(-(((distance / distance.min() - 1) / 0.15) ** 2))
     channel = np.concatenate([np.ones((1, len(kind))), (properties[kind] - properties[0]).T])
-    expected = [distance.min(), *(channel @ weights)]
+    expected = [distance.min(), distance.min() / radius, *(channel @ weights)]
     for degree in environment.DEGREES:
         kernel = np.outer(weights, weights) * eval_legendre(degree, np.clip(cosines, -1, 1))
         expected += [channel[a] @ kernel @ channel[b] for a in range(3) for b in range(a, 3)]
@@ -84,7 +86,7 @@ def test_angles_tell_what_distances_cannot():
         crystal = make_crystal(30.0, ["Si", "O", "O", "O", "O"], np.concatenate([[[0, 0, 0]], bonds * 1.6 / 30]))
         found.append(surroundings(crystal)[0])
     assert np.abs(found[0] - found[1]).max() > 0.1
-    assert found[0][:4] == pytest.approx(found[1][:4], abs=1e-5)
+    assert found[0][:5] == pytest.approx(found[1][:5], abs=1e-5)
 
 
 def test_isolated_atom_and_disorder():
@@ -94,7 +96,7 @@ def test_isolated_atom_and_disorder():
     shared = make_crystal(4.0, [{"Na": 0.5, "K": 0.5}, "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]])
     half = make_crystal(4.0, [{"Na": 0.5}, "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]])
     assert not np.allclose(surroundings(ordered), surroundings(shared))
-    assert surroundings(half)[1, 1] < surroundings(ordered)[1, 1]
+    assert surroundings(half)[1, 2] < surroundings(ordered)[1, 2]
 
 
 def test_graphs_together_have_the_surroundings_of_each_alone():
@@ -102,3 +104,11 @@ def test_graphs_together_have_the_surroundings_of_each_alone():
     for crystal, graph in zip(crystals, build_graphs(crystals, WITH), strict=True):
         assert graph.environment == pytest.approx(surroundings(crystal))
     assert build_graph(crystals[0]).environment.shape == (1, 0)
+
+
+def test_halves_of_a_split_site_are_not_neighbours():
+    whole = make_crystal(4.0, [{"Li": 0.8}, "O"], [[0, 0, 0], [0.5, 0.5, 0.5]])
+    for gap in (0.0, 0.02):
+        split = make_crystal(4.0, [{"Li": 0.4}, {"Li": 0.4}, "O"], [[0, 0, 0], [gap, 0, 0], [0.5, 0.5, 0.5]])
+        assert np.isfinite(surroundings(split)).all()
+        assert surroundings(split)[0, 0] == pytest.approx(surroundings(whole)[0, 0], abs=0.05)

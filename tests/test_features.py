@@ -7,8 +7,17 @@ import numpy as np
 import pytest
 import torch
 from conftest import fcc, make_crystal
+from pymatgen.core import Element
 
-from cgcnn.features import GaussianExpansion, element_table, read_element_table
+from cgcnn.features import (
+    PLUTONIUM,
+    PROPERTIES,
+    GaussianExpansion,
+    element_properties,
+    element_table,
+    property_table,
+    read_element_table,
+)
 from cgcnn.global_features import composition_averages
 from cgcnn.graph import build_graph
 from cgcnn.labels import DataError
@@ -149,3 +158,21 @@ def test_composition_averages():
 def test_an_element_alone_varies_not_at_all():
     copper = make_crystal(fcc(3.61), ["Cu"], [[0, 0, 0]])
     np.testing.assert_allclose(composition_averages(table_of(copper)), [[0, 7.7264]], rtol=2e-4)
+
+
+def test_properties_are_standardised_and_what_is_missing_is_the_mean():
+    table = property_table().numpy()
+    assert table.shape == (119, len(PROPERTIES)) and np.isnan(table[0]).all()
+    mass = list(PROPERTIES).index("atomic mass (u)")
+    known = table[1 : PLUTONIUM + 1, mass]
+    assert known.mean() == pytest.approx(0, abs=1e-6) and known.std() == pytest.approx(1, abs=1e-6)
+    assert table[2, list(PROPERTIES).index("electronegativity (Pauling)")] == 0  # helium has none
+    chosen = element_properties(["electronegativity (Pauling)"])
+    every = [Element.from_Z(number).X for number in range(1, 119)]
+    assert chosen[9, 0] == 3.98 and chosen[2, 0] == pytest.approx(np.nanmean(every))
+
+
+def test_gaussians_hold_no_denormal_number():
+    gaussians = GaussianExpansion()(torch.linspace(0, 8, 5001))
+    assert not ((gaussians > 0) & (gaussians < torch.finfo(torch.float32).tiny)).any()
+    assert (gaussians == 0).any()
