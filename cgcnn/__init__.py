@@ -29,8 +29,11 @@ def fit(root_dir, **flags) -> RunResult:
     return run(parse_training([str(root_dir), *to_argv(flags)]))
 
 
-def load_model(path, *, device: str = "cpu") -> Model:
-    """A trained model, ours or original CGCNN weights: `load_model(path).predict(structures)` → DataFrame."""
+def load_model(path, *, elements=None, device: str = "cpu") -> Model:
+    """A trained model, ours or original CGCNN weights: `load_model(path).predict(structures)` → DataFrame.
+
+    elements: the atom_init.json of original weights that were trained with another one than CGCNN's.
+    """
     from cgcnn.inference import load_model as load
 
-    return load(path, device=device)
+    return load(path, elements=elements, device=device)

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import os
+import signal
+import threading
 import time
+import warnings
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,7 +47,25 @@ def build_all(items: Sequence[Item], settings: GraphSettings, jobs: int) -> Iter
         from joblib import Parallel, delayed
 
         parallel = Parallel(n_jobs=jobs, return_as="generator", batch_size=1)
-        yield from parallel(delayed(build_task)(task, settings) for task in tasks[done:])
+        with _sigint_ignored():
+            results = parallel(delayed(build_task)(task, settings) for task in tasks[done:])
+        with warnings.catch_warnings():
+            # whoever leaves the results early means to cancel what is left of the tasks
+            warnings.filterwarnings("ignore", r"\d+ tasks (have been|which were)", UserWarning)
+            yield from results
+
+
+@contextmanager
+def _sigint_ignored() -> Iterator[None]:
+    """Processes that are started meanwhile inherit it: a terminal sends Ctrl-C to them too, but one decides."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def build_task(items: Sequence[Item], settings: GraphSettings) -> list[Built]:

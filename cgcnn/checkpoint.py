@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from cgcnn.features import element_table
+from cgcnn.features import GaussianExpansion, element_table, read_element_table
 from cgcnn.files import replacing
 from cgcnn.graph import GraphSettings
 from cgcnn.labels import DataError
@@ -120,28 +120,32 @@ def read(path: Path) -> dict:
     return content
 
 
-def load(path: Path) -> TrainedModel:
-    """The model in one of our files, or in an original CGCNN `.pth.tar`. Raises DataError where it is neither."""
+def load(path: Path, elements: Path | None = None) -> TrainedModel:
+    """The model in one of our files, or in an original CGCNN `.pth.tar`. Raises DataError where it is neither.
+
+    elements: the atom_init.json of original weights, which bring no element vectors; by default those of CGCNN.
+    """
     content = read(path)
     try:
         if content.get("format") == FORMAT:
             return TrainedModel.from_dict(content)
-        return _from_original(content)
-    except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
+        return _from_original(content, elements)
+    except DataError:
+        raise
+    except (KeyError, TypeError, ValueError, RuntimeError, AttributeError, ArithmeticError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise DataError(f"{path}: a checkpoint, but of no model that is known here ({reason})") from None
 
 
-def _from_original(content: Mapping) -> TrainedModel:
+def _from_original(content: Mapping, elements: Path | None) -> TrainedModel:
     """Weights of the original single-task code: its graphs (padded), its readout, its normaliser."""
     state = dict(content["state_dict"])
     args = content.get("args") or {}
     args = dict(args if isinstance(args, Mapping) else vars(args))
     embedding, hidden = state["embedding.weight"], state["conv_to_fc.weight"]
     nbr_fea_len = state["convs.0.fc_full.weight"].shape[1] - 2 * embedding.shape[0]
+    max_num_nbr, radius, dmin, step = _graph_arguments(args, nbr_fea_len)
     is_classification = state["fc_out.weight"].shape[0] > 1
-    step = 0.2
-    radius = round((nbr_fea_len - 1) * step, 6)  # centres from 0 to the radius, both included
     config = {
         "atom_fea_len": embedding.shape[0],
         "h_fea_len": hidden.shape[0],
@@ -150,6 +154,7 @@ def _from_original(content: Mapping) -> TrainedModel:
         "pooling": "mean",
         "readout": "classic",
         "dropout": 0.5 if is_classification else 0.0,
+        "dmin": dmin,
         "radius": radius,
         "step": step,
     }
@@ -157,10 +162,6 @@ def _from_original(content: Mapping) -> TrainedModel:
         task = Task("target", CLASSIFICATION, classes=tuple(map(str, range(state["fc_out.weight"].shape[0]))))
     else:
         task = Task("target")
-    elements = element_table()
-    if elements.shape[1] != embedding.shape[1]:
-        width = embedding.shape[1]
-        raise ValueError(f"its element vectors have {width} numbers; put its atom_init.json beside the CIFs")
     renamed = {
         key.replace("fc_out.", "heads.0.") if key.startswith("fc_out.") else f"body.{key}": value
         for key, value in state.items()
@@ -169,9 +170,9 @@ def _from_original(content: Mapping) -> TrainedModel:
         name="cgcnn",
         config=config,
         tasks=TaskSet((task,)),
-        elements=elements,
+        elements=_original_elements(elements, embedding.shape[1]),
         normalizers={} if is_classification else {"target": Normalizer.from_state(content["normalizer"])},
-        graph=GraphSettings(radius=radius, neighbours="classic", padded=True),
+        graph=GraphSettings(radius, int(max_num_nbr), neighbours="classic", padded=True),
         unnamed=True,
         is_original=True,
         args={key: value for key, value in args.items() if isinstance(value, int | float | str | bool)},
@@ -179,6 +180,45 @@ def _from_original(content: Mapping) -> TrainedModel:
     if any(not math.isfinite(n.mean) or not math.isfinite(n.std) for n in model.normalizers.values()):
         raise ValueError("its normaliser is not finite")
     return model.with_states([renamed])
+
+
+def _graph_arguments(args: Mapping, nbr_fea_len: int) -> tuple[float, float, float, float]:
+    """max_num_nbr, radius, dmin and step of the CIFData that the weights were trained on.
+
+    Its arguments are data_options, after the folder; some forks have flags of these names. What neither says is the
+    original's default, and the radius is where the Gaussians end. Raises ValueError where they do not fit.
+    """
+    given = dict.fromkeys(("max_num_nbr", "radius", "dmin", "step"))
+    given |= {name: _number(args.get(name)) for name in given}
+    options = [_number(word) for word in (args.get("data_options") or ())[1:]]
+    if None not in options:  # those of the published weights are of another data set class
+        given |= zip(given, options, strict=False)
+    defaults = {"max_num_nbr": 12.0, "dmin": 0.0, "step": 0.2}
+    known = defaults | {name: value for name, value in given.items() if value is not None}
+    dmin, step = known["dmin"], known["step"]
+    radius = known.get("radius", round(dmin + (nbr_fea_len - 1) * step, 6))  # centres at both ends
+    count = GaussianExpansion(dmin=dmin, radius=radius, step=step).num_features
+    if count != nbr_fea_len:
+        settings = f"radius {radius:g}, dmin {dmin:g} and step {step:g}"
+        raise ValueError(f"{settings} give {count} Gaussians of a distance, its weights take {nbr_fea_len}")
+    return known["max_num_nbr"], radius, dmin, step
+
+
+def _number(value: object) -> float | None:
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return None
+
+
+def _original_elements(path: Path | None, width: int) -> Tensor:
+    """The element vectors (119, width) of an atom_init.json, or those of CGCNN."""
+    elements = element_table() if path is None else read_element_table(path)
+    if elements.shape[1] == width:
+        return elements
+    if path is None:
+        raise ValueError(f"its element vectors have {width} numbers; put its atom_init.json beside the CIFs")
+    raise DataError(f"{path}: vectors of {elements.shape[1]} numbers, the model takes {width}")
 
 
 def _numpy_scalars() -> list:

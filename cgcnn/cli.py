@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from cgcnn.flags import EXIT_BAD_INPUT, PARTS, PRESETS, prediction_parser, training_parser
+from cgcnn.flags import EXIT_BAD_INPUT, PARTS, PRESETS, Parser, prediction_parser, training_parser
 from cgcnn.labels import DataError
 
 # Seed spellings with an underscore or another case that are the same flag.
@@ -19,6 +19,11 @@ _ALIASES = {
 }
 # What a checkpoint has settled: the optimiser's state and the weights learned so far depend on it.
 _SETTLED = ("optim", "momentum", "weight_decay", "ema", "task_weights", "normalize")
+# flag → what it settles, and the flags that would then be ignored
+_SPLITTING = {
+    "folds": ("the training and test parts", ("train_ratio", "train_size", "test_ratio", "test_size")),
+    "split_file": ("the parts", (*(f"{part}_{of}" for part in PARTS for of in ("ratio", "size")), "group_by")),
+}
 
 
 def parse_training(argv: Sequence[str]) -> argparse.Namespace:
@@ -26,17 +31,17 @@ def parse_training(argv: Sequence[str]) -> argparse.Namespace:
 
     Raises DataError for what is no flag, or no value of it.
     """
-    words = _normalise(argv)
-    given = _explicit(words)
+    words = normalise(argv)
+    given = explicit(words)
     config, saved = {}, {}
     if "config" in given:
-        config = _explicit([".", *to_argv(read_config(Path(given["config"])))], where=given["config"])
+        config = explicit([".", *to_argv(read_config(Path(given["config"])))], where=given["config"])
     if resumed := given.get("resume", config.get("resume")):
         saved = _saved_flags(Path(resumed))
     layers = [saved, config, given]
     preset = next((layer["preset"] for layer in reversed(layers) if "preset" in layer), None)
     if preset:
-        layers.insert(0, _explicit([".", *to_argv(PRESETS[preset])]))
+        layers.insert(0, explicit([".", *to_argv(PRESETS[preset])]))
     flags: dict = {}
     for layer in layers:
         for part in PARTS:  # a ratio takes the place of a size given on a lower layer, and the other way round
@@ -53,14 +58,15 @@ def parse_training(argv: Sequence[str]) -> argparse.Namespace:
     args = parser.parse_args(words)
     _apply_positional(args)
     _check(args)
+    _check_splitting(args, given)
     if saved:
         _check_settled(args, saved)
     return args
 
 
-def _explicit(words: Sequence[str], where: str | None = None) -> dict:
-    """The flags that stand in `words`, without defaults."""
-    parser = training_parser()
+def explicit(words: Sequence[str], where: str | None = None, parser: Parser | None = None) -> dict:
+    """The flags that stand in `words`, without defaults; parser: another than main.py's. Raises DataError."""
+    parser = parser or training_parser()
     for action in parser._actions:
         action.default = argparse.SUPPRESS
     try:
@@ -76,17 +82,16 @@ def _saved_flags(path: Path) -> dict:
     content = checkpoint.read(path)
     if not isinstance(content.get("training"), dict) or not isinstance(content.get("args"), dict):
         raise DataError(f"{path}: a model, but no run to resume; use the checkpoint.pth.tar of the run")
-    flags = _explicit([".", *to_argv(content["args"])], where=str(path))
+    flags = explicit([".", *to_argv(content["args"])], where=str(path))
     return {name: value for name, value in flags.items() if name not in ("max_time", "out_dir", "config")}
 
 
 def to_argv(flags: Mapping[str, object]) -> list[str]:
-    """Flags as a mapping (a configuration file, Python keywords) → the words of a command line."""
+    """Flags as a mapping (a configuration file, Python keywords) → the words of a command line; None: not given."""
     words: list[str] = []
     for name, value in flags.items():
-        flag = "--" + name.replace("_", "-")
-        flag = "--T-max" if flag.lower() == "--t-max" else flag
-        if value is None or value == {} or value == []:
+        flag = "--T-max" if name.lower() in ("t_max", "t-max") else _flag(name)
+        if value is None:
             continue
         if isinstance(value, bool):
             words.append(flag if value else "--no-" + flag[2:])
@@ -144,6 +149,11 @@ def predict_command(argv: Sequence[str] | None = None) -> int:
     return run_script(_predict, argv)
 
 
+def sweep_command(argv: Sequence[str] | None = None) -> int:
+    """grid_search.py."""
+    return run_script(_sweep, argv)
+
+
 def _train(argv: Sequence[str]) -> int:
     args = parse_training(argv)
     from cgcnn.experiment import run
@@ -152,13 +162,22 @@ def _train(argv: Sequence[str]) -> int:
 
 
 def _predict(argv: Sequence[str]) -> int:
-    args = prediction_parser().parse_args(_normalise(argv))
+    args = prediction_parser().parse_args(normalise(argv))
     from cgcnn.inference import predict_files
 
     return predict_files(args)
 
 
-def _normalise(argv: Sequence[str]) -> list[str]:
+def _sweep(argv: Sequence[str]) -> int:
+    from cgcnn.sweep_flags import parse_sweep
+
+    flags = parse_sweep(argv)
+    from cgcnn.sweep import Sweep  # torch and optuna only after the flags are right
+
+    return Sweep(flags, argv).run()
+
+
+def normalise(argv: Sequence[str]) -> list[str]:
     """Seed spellings to ours: underscores for dashes, and the second names of a flag."""
     words = []
     for word in argv:
@@ -177,7 +196,7 @@ def _apply_positional(args: argparse.Namespace) -> None:
     if len(extra) > len(names):
         raise DataError(f"too many arguments after the data folder: {' '.join(extra)}")
     words = to_argv(dict(zip(names, extra, strict=False)))
-    given = _explicit([".", *words], where="after the data folder")
+    given = explicit([".", *words], where="after the data folder")
     vars(args).update({name: given[name] for name in names[: len(extra)]})
 
 
@@ -186,8 +205,21 @@ def _check_settled(args: argparse.Namespace, saved: Mapping[str, object]) -> Non
     for name in _SETTLED:
         before = saved.get(name, training_parser().get_default(name))
         if getattr(args, name) != before:
-            flag = f"--{name.replace('_', '-')}"
-            raise DataError(f"{flag} is {before} in the run of {args.resume}, and cannot change when it is resumed")
+            raise DataError(
+                f"{_flag(name)} is {before} in the run of {args.resume}, and cannot change when it is resumed"
+            )
+
+
+def _check_splitting(args: argparse.Namespace, given: Mapping[str, object]) -> None:
+    """Raises DataError for a flag of the command line that would be ignored; written configurations hold them all."""
+    for name, (parts, others) in _SPLITTING.items():
+        ignored = [_flag(other) for other in others if given.get(other, "none") != "none"]
+        if getattr(args, name) and ignored:
+            raise DataError(f"{_flag(name)} {getattr(args, name)} settles {parts}: leave out {', '.join(ignored)}")
+
+
+def _flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
 
 
 def _check(args: argparse.Namespace) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import os
 from argparse import Namespace
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Container, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -64,14 +64,21 @@ class Dataset:
     failed: dict[str, str] = field(default_factory=dict)
 
 
-def load_dataset(args: Namespace) -> Dataset:
-    """Read labels, build or fetch graphs, settle the tasks, as the flags say. Raises DataError."""
+def load_dataset(args: Namespace, check_stop: Callable[[], None] = lambda: None) -> Dataset:
+    """Read labels, build or fetch graphs, settle the tasks, as the flags say. Raises DataError.
+
+    check_stop: see `GraphStore.update`.
+    """
     root = Path(args.data_options[0])
     if not root.is_dir():
         raise DataError(f"{root}: no such folder")
     notes: list[str] = []
-    table, unnamed = _read_targets(root, args)
-    graphs, ids, failed = _graphs(root, table.ids, args)
+    try:
+        files = find_structure_files(root)
+    except StructureError as error:
+        raise DataError(f"{root}: {error}") from None
+    table, unnamed = _read_targets(root, files, args)
+    graphs, ids, failed = _graphs(root, table.ids, files, args, check_stop)
     values = table.values[[i not in failed for i in table.ids]]
     tasks, columns = target_tasks(table, values, args)
     labels = [values[:, column] for column in columns]
@@ -97,7 +104,10 @@ def load_dataset(args: Namespace) -> Dataset:
         raise DataError(f"{table.path}: {error}") from None
     _check_names(task_set, args)
     if args.conditional_loss and task_set.gap is None:
-        raise DataError("--conditional-loss needs a regression target that is the band gap")
+        raise DataError(
+            "--conditional-loss needs a regression target that is the band gap, with gap in its name; "
+            f"there are {', '.join(task.name for task in task_set.targets)}"
+        )
     own_table = root / "atom_init.json"
     elements = atom_features(args.atom_features, own_table if own_table.exists() else None)
     _check_elements(graphs, ids, elements)
@@ -190,28 +200,25 @@ def cache_folder(root: Path, given: str | None) -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "cgcnn" / name
 
 
-def _read_targets(root: Path, args: Namespace) -> tuple[LabelTable, bool]:
-    path = root / "id_prop.csv"
-    table = read_labels(path)
+def _read_targets(root: Path, known_ids: Container[str], args: Namespace) -> tuple[LabelTable, bool]:
+    table = read_labels(root / "id_prop.csv", known_ids=known_ids)
     if table.has_header:
         return table, False
     if len(table.names) == 2 and args.task != "classification":
-        names = ("formation_energy", "defect_label") if args.task == "multi" else ("work_function", "band_gap")
-        return read_labels(path, names=names), False
+        names = ["formation_energy", "defect_label"] if args.task == "multi" else ["work_function", "band_gap"]
+        return replace(table, names=names), False
     return table, len(table.names) == 1
 
 
-def _graphs(root: Path, ids: Sequence[str], args: Namespace) -> tuple[GraphTable, list[str], dict[str, str]]:
+def _graphs(
+    root: Path, ids: Sequence[str], found: Mapping[str, Path], args: Namespace, check_stop: Callable[[], None]
+) -> tuple[GraphTable, list[str], dict[str, str]]:
     """Graphs of the crystals that can be read, their ids, and the reason for each that cannot."""
-    try:
-        found = find_structure_files(root)
-    except StructureError as error:
-        raise DataError(f"{root}: {error}") from None
     failed = {i: "no structure file of this name" for i in ids if i not in found}
     folder = cache_folder(root, args.cache_dir)
     store = GraphStore(folder, graph_settings(args))
     files = {i: found[i] for i in ids if i in found}
-    bad, _ = store.update(files, jobs=args.graph_jobs, verify=args.verify_cache)
+    bad, _ = store.update(files, jobs=args.graph_jobs, verify=args.verify_cache, check_stop=check_stop)
     failed |= bad
     if failed and args.on_bad_structure == "stop":
         lines = [f"{found.get(i, root / f'{i}.cif')}: {reason}" for i, reason in failed.items()]

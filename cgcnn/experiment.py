@@ -20,19 +20,17 @@ from cgcnn.batch import Collator
 from cgcnn.checkpoint import TrainedModel
 from cgcnn.dataset import load_dataset
 from cgcnn.files import is_writable
-from cgcnn.interrupt import StopRequest
+from cgcnn.interrupt import Interrupted, StopRequest
 from cgcnn.labels import DataError
 from cgcnn.logs import close_logger, log_train_metrics, log_val_metrics, setup_logger
-from cgcnn.losses import (
-    AdaptiveWeights,
-)
-from cgcnn.prediction import predict_rows
+from cgcnn.losses import AdaptiveWeights
+from cgcnn.prediction import GapRule, predict_rows
 from cgcnn.prepare import training_loss, untrained_model, validation
 from cgcnn.report import Outputs
 from cgcnn.results import RunResult, finish
 from cgcnn.settings import fit_settings, split_settings, write_config
 from cgcnn.splits import Split, make_splits, read_split
-from cgcnn.training import Epoch, Interrupted, Trainer, TrainingError
+from cgcnn.training import Epoch, Trainer, TrainingError
 
 
 @dataclass
@@ -42,11 +40,13 @@ class SplitResult:
     states: list[dict[str, Tensor]] = field(default_factory=list)
     history: list[Epoch] = field(default_factory=list)
     score: float = 0.0
+    lengths: list[int] = field(default_factory=list)  # epochs of each network
 
     def add(self, trainer: Trainer) -> None:
         """One more network of the split's ensemble."""
         self.states.append({name: value.cpu() for name, value in trainer.best_state.items()})
         self.history += trainer.history
+        self.lengths.append(len(trainer.history))
         self.score += trainer.best_score
 
     def to_dict(self) -> dict:
@@ -54,11 +54,13 @@ class SplitResult:
             "states": self.states,
             "history": [vars(epoch) for epoch in self.history],
             "score": self.score,
+            "lengths": self.lengths,
         }
 
     @classmethod
     def from_dict(cls, saved: Mapping) -> SplitResult:
-        return cls(list(saved["states"]), [Epoch(**epoch) for epoch in saved["history"]], saved["score"])
+        history = [Epoch(**epoch) for epoch in saved["history"]]
+        return cls(list(saved["states"]), history, saved["score"], list(saved.get("lengths", [])))
 
 
 class Experiment:
@@ -72,35 +74,42 @@ class Experiment:
         self.done: list[SplitResult] = []
         self.current = SplitResult()
         self.stop = StopRequest(args.max_time)
+        self.has_trained = self.has_saved = False  # this process, a batch and a checkpoint
         self.bar = None
 
     def run(self) -> RunResult:
-        """Raises DataError for what is wrong with the input, TrainingError where the loss is not finite."""
+        """Raises DataError for what is wrong with the input, TrainingError where the loss is not finite.
+
+        Raises Interrupted where `stop` is asked for: in the building of graphs, which keeps what was built, and
+        from the first batch on, where what this process saved goes on exactly.
+        """
         args = self.args
         if args.threads:
             torch.set_num_threads(args.threads)
         if not is_writable(self.out.result):
             raise DataError(f"--out-dir {args.out_dir}: cannot be written")
         saved = checkpoint.read(Path(args.resume)) if args.resume else None
-        self.data = load_dataset(args)
+        self.data = load_dataset(args, self.stop.check)
         self.splits = self._splits()
         graph_seconds = time.monotonic() - self.begun
         self._announce(graph_seconds)
-        templates = [
-            untrained_model(args, self.data, split) for split in self.splits
-        ]  # labels that cannot be learned end here
+        # labels that cannot be learned end here
+        templates = [untrained_model(args, self.data, split) for split in self.splits]
         if saved is not None:
             self._restore(saved, templates)
         if not self._continues_here() and (line := self.out.move_old()):
             self.say(line)
         write_config(self.out.file("config.toml"), args)
+        if self.data.failed:
+            path = self.out.file("failed.csv")
+            report.write_failed(path, self.data.failed)
+            self.say(f"{len(self.data.failed)} crystals are left out, with the reason in {path}")
         for k, split in enumerate(self.splits):
             split.write(self.out.file(f"split{k + 1}_ids.csv"), self.data.ids)
         self.collator = Collator(self.data.table, self.data.labels, self.data.global_features)
-        with self.stop.listening():
-            for k in range(len(self.done), len(self.splits)):
-                self._fit_split(k, saved["training"] if saved and k == len(self.done) else None)
-                saved = None
+        for k in range(len(self.done), len(self.splits)):
+            self._fit_split(k, templates[k], saved["training"] if saved and k == len(self.done) else None)
+            saved = None
         return finish(self, graph_seconds)
 
     def _splits(self) -> list[Split]:
@@ -129,28 +138,31 @@ class Experiment:
         self.say(f"tasks: {', '.join(f'{t.name} ({t.kind})' for t in data.tasks)}; on {self.device}")
         self.say(f"run {self.out.run_id}")
 
-    def _fit_split(self, k: int, saved: Mapping | None) -> None:
+    def _fit_split(self, k: int, template: TrainedModel, saved: Mapping | None) -> None:
         """Train the networks of split k, from the saved state if there is one."""
         logger = setup_logger(self.out.run_id, k + 1, self.out.result / "log")
         self.current = SplitResult.from_dict(saved["current"]) if saved else SplitResult()
         try:
             for member in range(len(self.current.states), self.args.ensemble):
-                trainer = self._trainer(k, member, logger)
+                trainer = self._trainer(k, member, template, logger)
                 if saved is not None:
                     trainer.load_state_dict(saved["trainer"])
                     saved = None
-                with self._progress(k, member, trainer):
-                    trainer.run()
+                try:
+                    with self._progress(k, member, trainer):
+                        trainer.run()
+                except Interrupted:
+                    self._save(trainer, template)
+                    raise
                 self.current.add(trainer)
         finally:
             close_logger(logger)
         self.done.append(self.current)
 
-    def _trainer(self, k: int, member: int, logger) -> Trainer:
+    def _trainer(self, k: int, member: int, template: TrainedModel, logger) -> Trainer:
         args, data, split = self.args, self.data, self.splits[k]
         seed = args.seed + 1000 * member + k
         torch.manual_seed(seed)
-        template = untrained_model(args, data, split)
         network = template.build()
         network.fit_statistics(self.collator[rows] for rows in torch.tensor(split.train).split(args.batch_size))
         network.to(self.device)
@@ -161,35 +173,37 @@ class Experiment:
             self.collator,
             torch.tensor(split.train),
             fit_settings(args, seed),
-            validation(data, split, lambda model: self.predict([model], template, val)),
+            validation(data, split, lambda model: self.predict([model], template, val, rule=None)),
             data.ids,
             self.device,
             AdaptiveWeights(args.adaptive_weight_update) if args.adaptive_weights else None,
-            on_batch=lambda trainer: self._after_batch(trainer, template, logger),
+            on_batch=lambda trainer: self._after_batch(trainer, logger),
             on_epoch=lambda trainer: self._after_epoch(trainer, template, logger),
             epoch=args.start_epoch,
         )
 
-    def predict(self, networks: Sequence, template: TrainedModel, rows: Tensor) -> dict[str, np.ndarray]:
+    def predict(
+        self, networks: Sequence, template: TrainedModel, rows: Tensor, *, rule: GapRule | None
+    ) -> dict[str, np.ndarray]:
+        """Predictions for rows (n,) of the data set; the rule is for what is reported, not for what is chosen by."""
         return predict_rows(
             networks,
             self.collator,
             rows,
             template.tasks,
             template.normalizers,
-            rule=template.rule,
+            rule=rule,
             batch_size=self.args.batch_size,
             device=self.device,
+            # after a stop it begins anew: time does not end one that is all that a process has done
+            check_stop=lambda: self.stop.check(by_time=self.has_trained),
         )
 
-    def _after_batch(self, trainer: Trainer, template: TrainedModel, logger) -> None:
+    def _after_batch(self, trainer: Trainer, logger) -> None:
+        self.has_trained = True
         if trainer.batch % self.args.print_freq == 0:
-            seen = trainer.batch * self.args.batch_size
-            losses = {name: total / seen for name, total in trainer.sums.items()}
-            logger.info("epoch %d batch %d loss %s", trainer.epoch + 1, trainer.batch, losses)
-        if self.stop.is_asked():
-            self._save(trainer, template)
-            raise Interrupted(self.stop.reason)
+            logger.info("epoch %d batch %d loss %s", trainer.epoch + 1, trainer.batch, trainer.losses())
+        self.stop.check()
 
     def _after_epoch(self, trainer: Trainer, template: TrainedModel, logger) -> None:
         last = trainer.history[-1]
@@ -217,6 +231,7 @@ class Experiment:
             },
         }
         checkpoint.save(self.out.top("checkpoint.pth.tar"), content)
+        self.has_saved = True
 
     def _continues_here(self) -> bool:
         """Whether the files in the output folder are those of the run that is resumed."""
@@ -263,16 +278,19 @@ class Experiment:
 def run(args: Namespace, say: Callable[[str], None] = print) -> RunResult:
     """Do what main.py's flags say; a stop that was asked for is told, with the command that goes on."""
     experiment = Experiment(args, say)
+    path = experiment.out.top("checkpoint.pth.tar")
     try:
-        return experiment.run()
+        with experiment.stop.listening():
+            return experiment.run()
     except Interrupted as stop:
-        path = experiment.out.top("checkpoint.pth.tar")
         words = ["python", "main.py", args.data_options[0], "--resume", str(path)]
         words += [] if args.out_dir == "." else ["--out-dir", args.out_dir]
-        say(f"{stop}: saved. Go on with: {shlex.join(words)}")
+        way_on = f"saved. Go on with: {shlex.join(words)}"
+        if not experiment.has_saved:
+            way_on = "the crystal graphs built so far are kept. Go on with the same command"
+        say(f"{stop}: {way_on}")
         return RunResult(pd.DataFrame(), pd.DataFrame(), None, path, experiment.stop.exit_status)
     except TrainingError as error:
-        path = experiment.out.top("checkpoint.pth.tar")
         kept = f"; the last good state is in {path}" if path.exists() else ""
         raise DataError(f"{error}{kept}") from None
 

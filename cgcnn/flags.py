@@ -109,11 +109,11 @@ def _add_tasks(group) -> None:
         default="regression",
         help="what the label columns are; multi: the last is a class",
     )
-    add("--targets", nargs="+", metavar="NAME[:class]", help="columns to predict (default: all)")
-    add("--units", nargs="+", type=pair(str), default={}, action=Pairs, metavar="NAME=UNIT")
+    add("--targets", nargs="*", metavar="NAME[:class]", help="columns to predict (default: all)")
+    add("--units", nargs="*", type=pair(str), default={}, action=Pairs, metavar="NAME=UNIT")
     add(
         "--transforms",
-        nargs="+",
+        nargs="*",
         type=pair(str),
         default={},
         action=Pairs,
@@ -148,7 +148,7 @@ def _add_loss(group) -> None:
     add("--loss", choices=("mse", "l1", "huber"), default="mse", help="of regressions (default: mse)")
     add("--task1-weight", type=number, default=0.5, metavar="W", help="first regression of several (0.5)")
     add("--task2-weight", type=number, default=0.5, metavar="W", help="second regression (0.5)")
-    add("--task-weights", nargs="+", type=pair(number), default={}, action=Pairs, metavar="NAME=W")
+    add("--task-weights", nargs="*", type=pair(number), default={}, action=Pairs, metavar="NAME=W")
     add(
         "--adaptive-weights",
         action=argparse.BooleanOptionalAction,
@@ -283,7 +283,7 @@ def _add_learning(group) -> None:
     add("--scheduler", choices=("step", "cosine", "one-cycle"), default="step", help="(step)")
     add(
         "--lr-milestones",
-        nargs="+",
+        nargs="*",
         type=at_least(1),
         default=[100],
         metavar="EPOCH",

@@ -12,6 +12,7 @@ import numpy as np
 from cgcnn.features import MAX_NUMBER
 from cgcnn.labels import DataError
 from cgcnn.store import GraphTable
+from cgcnn.structures import formula_unit
 
 _STEP = 1e-3  # charges closer than this are one
 
@@ -43,9 +44,7 @@ def valence_features(graphs: GraphTable) -> np.ndarray:
     for k, formula in enumerate(graphs.formulas):
         if formula not in known:
             part = slice(s := int(graphs.start["species"][k]), s + int(graphs.length["species"][k]))
-            amounts = np.bincount(numbers[part], weights=occupancies[part].astype(float))
-            present = np.flatnonzero(amounts > 0)
-            known[formula] = formula_valence(dict(zip(present.tolist(), amounts[present].tolist(), strict=True)))
+            known[formula] = formula_valence(formula_unit(numbers[part], occupancies[part].astype(float)))
         rows[k] = known[formula]
     return rows
 
@@ -77,17 +76,14 @@ def composition_averages(graphs: GraphTable) -> np.ndarray:
     return averages
 
 
-def formula_valence(amounts: Mapping[int, float]) -> tuple[float, ...]:
+def formula_valence(unit: Mapping[int, float]) -> tuple[float, ...]:
     """Whether the electrons of a composition can pair and its charges can balance: six numbers of order one.
 
-    amounts: atomic number → amount, in any multiple. 1. (1 − cos πn)/2 with n electrons a formula unit: 1 for an
-    odd number, which leaves a band half full. 2., 3. the smallest charge an atom that the elements' common
-    oxidation states leave, and whether it is 0; 4., 5. the same with all their known states. 6. number of
-    elements over 4. The choice of cell does not matter: amounts are reduced to one formula unit first.
+    unit: atomic number → amount in one formula unit, as `structures.formula_unit` gives it: with that the choice
+    of cell does not matter. 1. (1 − cos πn)/2 with n electrons a formula unit: 1 for an odd number, which leaves a
+    band half full. 2., 3. the smallest charge an atom that the elements' common oxidation states leave, and
+    whether it is 0; 4., 5. the same with all their known states. 6. number of elements over 4.
     """
-    whole = all(abs(amount - round(amount)) < _STEP for amount in amounts.values())
-    divisor = math.gcd(*(round(amount) for amount in amounts.values())) if whole else 1
-    unit = {number: amount / (divisor or 1) for number, amount in amounts.items()}
     electrons = sum(number * amount for number, amount in unit.items())
     atoms = sum(unit.values())
     features = [(1 - math.cos(math.pi * electrons)) / 2]

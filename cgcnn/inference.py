@@ -16,14 +16,14 @@ from cgcnn import checkpoint
 from cgcnn.batch import Collator
 from cgcnn.checkpoint import TrainedModel
 from cgcnn.dataset import target_columns
-from cgcnn.features import missing_elements, read_element_table
+from cgcnn.features import missing_elements
 from cgcnn.files import is_writable
 from cgcnn.flags import EXIT_SOME_FAILED
 from cgcnn.global_features import global_features
 from cgcnn.graph import build_graph
 from cgcnn.labels import DataError, LabelTable, read_labels
 from cgcnn.prediction import predict_rows
-from cgcnn.report import move_aside, prediction_table, write_table
+from cgcnn.report import move_aside, prediction_table, write_failed, write_table
 from cgcnn.store import GraphTable
 from cgcnn.structures import Crystal, StructureError, find_structure_files, read_crystal
 from cgcnn.tasks import TaskSet
@@ -98,9 +98,12 @@ class Model:
         return prediction_table(names, model.tasks, predicted, known, unnamed=model.unnamed), failed
 
 
-def load_model(path: str | Path, *, device: str = "cpu") -> Model:
-    """A model from our checkpoints and `*_trained_model.pt`, or from original CGCNN weights. Raises DataError."""
-    trained = checkpoint.load(Path(path))
+def load_model(path: str | Path, *, elements: str | Path | None = None, device: str = "cpu") -> Model:
+    """A model from our checkpoints and `*_trained_model.pt`, or from original CGCNN weights. Raises DataError.
+
+    elements: see `checkpoint.load`.
+    """
+    trained = checkpoint.load(Path(path), elements and Path(elements))
     trained.networks = [network.to(device) for network in trained.networks]
     return Model(trained, device)
 
@@ -113,11 +116,10 @@ def predict_files(args: Namespace) -> int:
     if output.is_dir() or not is_writable(output.parent):
         raise DataError(f"--output {output}: {'a folder' if output.is_dir() else 'cannot be written'}")
     device = "cuda" if torch.cuda.is_available() and not args.disable_cuda else "cpu"
-    model = load_model(args.modelpath, device=device)
+    elements = (path if path.is_dir() else path.parent) / "atom_init.json"
+    model = load_model(args.modelpath, elements=elements if elements.exists() else None, device=device)
     model.batch_size = args.batch_size
     files, labels, failed = _find(path)
-    if model.trained.is_original and (path / "atom_init.json").exists():
-        _take_elements(path / "atom_init.json", model.trained)
     known = None if labels is None else _labels_beside(labels, list(files), model.trained.tasks)
     from tqdm import tqdm
 
@@ -140,7 +142,7 @@ def predict_files(args: Namespace) -> int:
     print(f"{len(table)} crystals predicted: {output}")
     if not failed:
         return 0
-    write_table(rejects, pd.DataFrame(failed.items(), columns=["cif_id", "reason"]))
+    write_failed(rejects, failed)
     print(f"{len(failed)} crystals failed, with the reason in {rejects}")
     return EXIT_SOME_FAILED
 
@@ -182,16 +184,6 @@ def _as_crystal(structure) -> Crystal:
     if isinstance(structure, str | Path):
         return read_crystal(structure)
     return Crystal.from_structure(structure)
-
-
-def _take_elements(path: Path, model: TrainedModel) -> None:
-    """An atom_init.json beside the crystals replaces the element vectors of original weights, which bring none."""
-    own = read_element_table(path)
-    if own.shape != model.elements.shape:
-        raise DataError(f"{path}: vectors of {own.shape[1]} numbers, the model takes {model.elements.shape[1]}")
-    model.elements = own
-    for network in model.networks:
-        network.elements.copy_(own)
 
 
 def _chunks(items: Iterable) -> Iterator[list]:

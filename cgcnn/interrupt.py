@@ -11,16 +11,22 @@ from contextlib import contextmanager
 from cgcnn.flags import EXIT_STOPPED
 
 
+class Interrupted(Exception):  # noqa: N818 - nothing went wrong
+    """A run was asked to stop."""
+
+
 class StopRequest:
-    """Whether a run should save and stop; `is_asked` is looked at after every batch."""
+    """Whether a run should stop. It is looked at (`check`) wherever what was done by then can be kept."""
 
     def __init__(self, max_time: float | None = None) -> None:
         """max_time: seconds from now."""
         self.end = None if max_time is None else time.monotonic() + max_time
         self.signal: int | None = None
 
-    def is_asked(self) -> bool:
-        return self.signal is not None or (self.end is not None and time.monotonic() > self.end)
+    def check(self, *, by_time: bool = True) -> None:
+        """Raises Interrupted where a stop was asked for; by_time: whether time that is over counts."""
+        if self.signal is not None or (by_time and self.end is not None and time.monotonic() > self.end):
+            raise Interrupted(self.reason)
 
     @property
     def reason(self) -> str:

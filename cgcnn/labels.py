@@ -5,13 +5,16 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 MISSING = ("", "nan", "na", "n/a", "none", "null", "-")
+ID_NAMES = ("cif_id", "id", "material_id", "name")
+SEPARATORS = {"\t": "tabs", ";": "semicolons"}
 AUXILIARY_NAMES = ("electronegativity_variance", "formation_energy", "first_ionization_energy_avg")
 MAX_REPORTED = 10
 
@@ -31,22 +34,28 @@ class LabelTable:
     has_header: bool
 
 
-def read_labels(path: Path, *, names: Sequence[str] | None = None, labels_needed: bool = True) -> LabelTable:
+def read_labels(
+    path: Path, *, names: Sequence[str] | None = None, labels_needed: bool = True, known_ids: Container[str] = ()
+) -> LabelTable:
     """Read a label table: an id and one or more numbers a row, with or without a header.
 
-    names: those of the columns of a table without header (default: `target`, or `target_1` …). labels_needed:
-    a table of ids alone is refused. Raises DataError for a file that is missing, empty or ragged, an id that is
-    blank or stands twice, a label that is no number.
+    The first row is a header where its first cell is `cif_id`, `id`, `material_id` or `name`, or where a word
+    stands in its label columns and no number; but never where its first cell is one of `known_ids`, those that
+    have a structure file. names: those of the columns of a table without header (default: `target`, or
+    `target_1` …). labels_needed: a table of ids alone is refused. Raises DataError for a file that is missing,
+    empty or ragged, an id that is blank or stands twice, a label that is no number.
     """
     rows = read_rows(path)
     first_line, first = rows[0]
-    has_header = first == ["cif_id"] or (len(first) > 1 and not any(_is_label(cell) for cell in first[1:]))
+    has_header = _is_header(first, known_ids)
     body = rows[1:] if has_header else rows
     if not body:
         raise DataError(f"{path}: no rows below the header")
-    width = len(first)
+    # Without a header the first row may itself be the ragged one.
+    width = len(first) if has_header else Counter(len(cells) for _, cells in rows).most_common(1)[0][0]
     if width < 2 and labels_needed:
-        raise DataError(f"{path}, row {first_line}: an id and at least one label expected, found {first}")
+        line, cells = next((line, cells) for line, cells in rows if len(cells) < 2)
+        raise DataError(f"{path}, row {line}: an id and at least one label expected, found {cells}")
     columns = first[1:] if has_header else list(names or _default_names(width - 1))
     if len(columns) != width - 1:
         raise DataError(f"{path}: {width - 1} label columns, but {len(columns)} names")
@@ -126,7 +135,8 @@ def raise_all(faults: Sequence[str], *, limit: int = MAX_REPORTED) -> None:
 def read_rows(path: Path) -> list[tuple[int, list[str]]]:
     """(line number, stripped cells) of every row of a CSV table that is not blank.
 
-    Raises DataError for a file that cannot be read, is not CSV in UTF-8, or has no such row.
+    Raises DataError for a file that cannot be read, is not CSV in UTF-8, has no such row, or separates its cells
+    by something other than commas.
     """
     try:
         text = path.read_bytes().decode("utf-8-sig")
@@ -144,6 +154,11 @@ def read_rows(path: Path) -> list[tuple[int, list[str]]]:
     rows = [(line, cells) for line, cells in rows if any(cells)]
     if not rows:
         raise DataError(f"{path}: empty")
+    line, first = rows[0]
+    for mark, name in SEPARATORS.items():
+        # Later rows may have commas, decimal ones.
+        if len(first) == 1 and all(mark in cells[0] for _, cells in rows):
+            raise DataError(f"{path}, row {line}: one column, {first[0]!r}; separated by {name}? commas are expected")
     return rows
 
 
@@ -151,13 +166,22 @@ def _default_names(count: int) -> list[str]:
     return ["target"] if count == 1 else [f"target_{k}" for k in range(1, count + 1)]
 
 
-def _is_label(cell: str) -> bool:
-    """Whether a cell of the first row can be a label, so that the row is no header."""
+def _is_header(cells: Sequence[str], known_ids: Container[str]) -> bool:
+    if cells[0] in known_ids:
+        return False
+    kinds = {_kind(cell) for cell in cells[1:]}
+    return cells[0].lower() in ID_NAMES or ("word" in kinds and "number" not in kinds)
+
+
+def _kind(cell: str) -> str:
+    """Of a label cell: missing, a number (an infinite one, too) or a word."""
+    if cell.lower() in MISSING:
+        return "missing"
     try:
         float(cell)
     except ValueError:
-        return cell.lower() in MISSING
-    return True
+        return "word"
+    return "number"
 
 
 def _number(cell: str) -> float | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -9,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from cgcnn.tasks import CATEGORY, Normalizer, TaskSet
+from cgcnn.tasks import CATEGORY, Normalizer, Task, TaskSet
 
 # prediction, label (n,) on the learned scale → loss of each sample (n,)
 REGRESSION_LOSSES = {
@@ -17,11 +18,6 @@ REGRESSION_LOSSES = {
     "l1": lambda y, t: (y - t).abs(),
     "huber": lambda y, t: functional.huber_loss(y, t, reduction="none"),
 }
-
-
-def masked_mean(losses: Tensor, known: Tensor) -> Tensor:
-    """Mean of losses (B,) over the labelled samples, known (B,) bool; 0 where there is none."""
-    return torch.where(known, losses, 0.0).sum() / known.sum().clamp(min=1)
 
 
 def conditional_weights(category_logits: Tensor, metal: float, semiconductor: float) -> Tensor:
@@ -51,34 +47,50 @@ class MultiTaskLoss:
     class_weights: Mapping[str, Tensor] | None = None
 
     def __call__(self, outputs: Mapping[str, Tensor], targets: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """outputs of the network, targets (B, T) in their units → L, and the unweighted loss of every task."""
-        parts = {}
+        """outputs of the network, targets (B, T) in their units → L, and what the epoch's losses are made of.
+
+        That is task → (2,): the sum of its loss over the labelled samples, which no weight has touched, and their
+        number.
+        """
+        weighted, sums = [], {}
         for column, task in enumerate(self.tasks):
-            label, output = targets[:, column], outputs[task.name]
+            label = targets[:, column]
             known = ~torch.isnan(label)
-            if task.is_regression:
-                label = torch.where(known, self.normalizers[task.name].norm(label), 0.0)
-                losses = REGRESSION_LOSSES[self.loss](output, label)
-                if self.is_conditional and task == self.tasks.gap:
-                    logits = outputs[self.tasks.category.name]
-                    losses = losses * conditional_weights(logits, self.metal_weight, self.semiconductor_weight)
-                parts[task.name] = masked_mean(losses, known)
-            else:
-                parts[task.name] = self._cross_entropy(task.name, output, label, known)
-        weighted = [self.weights[name] * part for name, part in parts.items() if self.weights[name] != 0]
-        return torch.stack(weighted).sum(), {name: part.detach() for name, part in parts.items()}
+            losses = self._losses(task, outputs[task.name], label, known)
+            sums[task.name] = torch.stack([losses.detach().sum(), known.sum()])
+            if self.weights[task.name] != 0:
+                weighted.append(self.weights[task.name] * self._mean(task, losses, outputs, label, known))
+        return torch.stack(weighted).sum(), sums
 
     @property
     def is_conditional(self) -> bool:
         return self.metal_weight is not None and self.tasks.category is not None
 
-    def _cross_entropy(self, name: str, logits: Tensor, label: Tensor, known: Tensor) -> Tensor:
-        classes = torch.where(known, label, 0.0).long()
-        losses = functional.cross_entropy(logits, classes, reduction="none")
-        if self.class_weights and name in self.class_weights:
-            weight = torch.where(known, self.class_weights[name].to(losses)[classes], 0.0)
+    def _losses(self, task: Task, output: Tensor, label: Tensor, known: Tensor) -> Tensor:
+        """Loss of every sample (B,), 0 where it has no label."""
+        if task.is_regression:
+            scaled = torch.where(known, self.normalizers[task.name].norm(label), 0.0)
+            losses = REGRESSION_LOSSES[self.loss](output, scaled)
+        else:
+            losses = functional.cross_entropy(output, _classes(label, known), reduction="none")
+        return torch.where(known, losses, 0.0)
+
+    def _mean(
+        self, task: Task, losses: Tensor, outputs: Mapping[str, Tensor], label: Tensor, known: Tensor
+    ) -> Tensor:
+        """Mean of losses (B,) over the labelled samples, each with its weight; 0 where there is none."""
+        if self.class_weights and task.name in self.class_weights:
+            weight = torch.where(known, self.class_weights[task.name].to(losses)[_classes(label, known)], 0.0)
             return (weight * losses).sum() / weight.sum().clamp(min=1e-12)
-        return masked_mean(losses, known)
+        if self.is_conditional and task == self.tasks.gap:
+            logits = outputs[self.tasks.category.name]
+            losses = losses * conditional_weights(logits, self.metal_weight, self.semiconductor_weight)
+        return losses.sum() / known.sum().clamp(min=1)
+
+
+def _classes(label: Tensor, known: Tensor) -> Tensor:
+    """Class of every sample (B,), 0 where it has no label."""
+    return torch.where(known, label, 0.0).long()
 
 
 def balanced_class_weights(labels: Tensor, num_classes: int) -> Tensor:
@@ -102,14 +114,19 @@ class AdaptiveWeights:
     history: dict[str, float] | None = None
 
     def step(self, weights: dict[str, float], losses: Mapping[str, float]) -> dict[str, float]:
-        """New weights of the tasks in `losses` (unweighted, of this epoch); other weights stay."""
-        if self.history is None:
-            self.history = dict(losses)
-        else:
-            self.history = {name: 0.9 * self.history[name] + 0.1 * loss for name, loss in losses.items()}
-        inverse = {name: 1.0 / max(h, 1e-12) for name, h in self.history.items()}
+        """New weights of the tasks in `losses` (unweighted, of this epoch); other weights stay.
+
+        So do those of a task whose weight is 0, and of one without a loss (NaN): neither takes part.
+        """
+        losses = {name: loss for name, loss in losses.items() if weights[name] != 0 and not math.isnan(loss)}
+        if not losses:
+            return weights
+        before = self.history or {}
+        now = {name: 0.9 * before[name] + 0.1 * loss if name in before else loss for name, loss in losses.items()}
+        self.history = {**before, **now}
+        inverse = {name: 1.0 / max(h, 1e-12) for name, h in now.items()}
         total = sum(inverse.values())
-        moved = {name: (1 - self.update) * weights[name] + self.update * inverse[name] / total for name in losses}
+        moved = {name: (1 - self.update) * weights[name] + self.update * inverse[name] / total for name in now}
         scale = 1.0 / sum(moved.values())
         return {**weights, **{name: weight * scale for name, weight in moved.items()}}
 

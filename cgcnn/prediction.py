@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -48,12 +48,24 @@ def _as_it_is(batch):
 
 @torch.no_grad()
 def raw_outputs(
-    model: nn.Module, collator: Collator, rows: Tensor, *, batch_size: int, device: torch.device | str = "cpu"
+    model: nn.Module,
+    collator: Collator,
+    rows: Tensor,
+    *,
+    batch_size: int,
+    device: torch.device | str = "cpu",
+    check_stop: Callable[[], None] = lambda: None,
 ) -> dict[str, Tensor]:
-    """Outputs of one network in evaluation mode for these crystals, rows (n,): task → (n,) or (n, C)."""
+    """Outputs of one network in evaluation mode for these crystals, rows (n,): task → (n,) or (n, C).
+
+    check_stop is called before every batch; what it raises ends the prediction.
+    """
     training = model.training
     model.eval()
-    outputs = [model(collator[part].to(device)) for part in rows.split(batch_size)]
+    outputs = []
+    for part in rows.split(batch_size):
+        check_stop()
+        outputs.append(model(collator[part].to(device)))
     model.train(training)
     return {name: torch.cat([out[name] for out in outputs]).cpu() for name in outputs[0]}
 
@@ -88,12 +100,14 @@ def predict_rows(
     rule: GapRule | None = None,
     batch_size: int = 256,
     device: torch.device | str = "cpu",
+    check_stop: Callable[[], None] = lambda: None,
 ) -> dict[str, np.ndarray]:
-    """Predictions of an ensemble (of one, mostly) for rows (n,): task → (n,) in its unit or (n, C) probabilities."""
+    """Predictions of an ensemble (of one, mostly) for rows (n,): task → (n,) in its unit or (n, C) probabilities.
+
+    check_stop: see `raw_outputs`.
+    """
     if not len(rows):
         return {task.name: np.zeros((0, task.num_outputs) if task.kind == CLASSIFICATION else 0) for task in tasks}
-    members = [
-        in_units(raw_outputs(model, collator, rows, batch_size=batch_size, device=device), tasks, normalizers)
-        for model in models
-    ]
+    options = {"batch_size": batch_size, "device": device, "check_stop": check_stop}
+    members = [in_units(raw_outputs(model, collator, rows, **options), tasks, normalizers) for model in models]
     return combine(members, tasks, rule)

@@ -17,27 +17,27 @@ from cgcnn.metrics import task_metrics
 from cgcnn.prediction import GapRule
 from cgcnn.settings import flags_as_plain, network_config
 from cgcnn.splits import Split
-from cgcnn.tasks import TARGET, Normalizer
+from cgcnn.tasks import CATEGORY, TARGET, Normalizer
 from cgcnn.training import TrainingError, named_crystals, validation_score
 
 
 def untrained_model(args: Namespace, data: Dataset, split: Split) -> TrainedModel:
     """The model of a split without weights; its normalisers see the training part only.
 
-    Raises DataError where a target has no label there, or none that its transform takes.
+    Raises DataError where a target or the category has no label there, a label that its transform does not take, or
+    no target that is trained has one in the validation part.
     """
+    weights = task_weights(data.tasks, args.task_weights)
+    _check_labels(data, split, weights)
     train = torch.from_numpy(data.labels[split.train])
     normalizers = {}
     for column, task in enumerate(data.tasks):
         if not task.is_regression:
             continue
-        if task.role == TARGET and torch.isnan(train[:, column]).all():
-            raise DataError(f"no crystal of the training part has a label for {task.name}")
         try:
             normalizers[task.name] = Normalizer.fit(train[:, column], task.transform, standardise=args.normalize)
         except ValueError as error:
             raise DataError(f"{task.name}: {error}") from None
-    weights = task_weights(data.tasks, args.task_weights)
     rule = GapRule(args.metal_threshold, args.min_bandgap) if has_trained_category(data.tasks, weights) else None
     return TrainedModel(
         name=args.model,
@@ -95,6 +95,21 @@ def validation(
         return validation_score(metrics, scales), shown
 
     return score
+
+
+def _check_labels(data: Dataset, split: Split, weights: Mapping[str, float]) -> None:
+    """Raises DataError for a part without the labels that training, or the choice of the best epoch, needs."""
+    known = ~np.isnan(data.labels)
+    for task, in_train in zip(data.tasks, known[split.train].any(axis=0), strict=True):
+        if in_train:
+            continue
+        if task.role == TARGET:
+            raise DataError(f"no crystal of the training part has a label for {task.name}")
+        if task.role == CATEGORY:
+            raise DataError("--conditional-loss: no crystal of the training part has a category 0 or 1")
+    trained = [task.name for task in data.tasks.targets if weights[task.name] > 0]
+    if not known[split.val][:, [data.tasks.column(name) for name in trained]].any():
+        raise DataError(f"no crystal of the validation part has a label for any target ({', '.join(trained)})")
 
 
 def _check_finite(predicted: Mapping[str, np.ndarray], ids: Sequence[str]) -> None:

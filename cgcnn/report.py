@@ -19,8 +19,8 @@ from cgcnn.tasks import CATEGORY, TARGET, Task, TaskSet
 from cgcnn.training import Epoch
 
 _OWN_FILES = (
-    r"(metrics|mae|overall_timing_summary|adaptive_weights_summary)\.csv|config\.toml|trained_model\.pt"
-    r"|split\d+_(ids|timing|history)\.csv|split\d+_trained_model\.pt"
+    r"(metrics|mae|failed|overall_timing_summary|adaptive_weights_summary)\.csv|config\.toml|report\.html"
+    r"|split\d+_(ids|timing|history)\.csv|(split\d+_)?trained_model\.pt"
 )
 _TOP_FILES = ("checkpoint.pth.tar", "model_best.pth.tar", "test_results.csv")
 
@@ -47,12 +47,15 @@ class Outputs:
     def predictions(self) -> Path:
         return self.result / "predictions" / f"{self.run_id}_predictions.csv"
 
+    def files(self) -> list[Path]:
+        """The files of this run that are there, but for its logs."""
+        mine = re.compile(re.escape(self.run_id) + f"_({_OWN_FILES})")
+        found = [path for path in sorted(self.result.glob("*")) if mine.fullmatch(path.name)]
+        return found + [path for path in (self.predictions, *map(self.top, _TOP_FILES)) if path.exists()]
+
     def move_old(self) -> str | None:
         """Files of an earlier run of these names to result/previous/<time>; the line that says so."""
-        mine = re.compile(re.escape(self.run_id) + f"_({_OWN_FILES})")
-        old = [path for path in self.result.glob("*") if mine.fullmatch(path.name)] if self.result.is_dir() else []
-        old += [path for path in (self.predictions, *map(self.top, _TOP_FILES)) if path.exists()]
-        return move_aside(old, self.result / "previous")
+        return move_aside(self.files(), self.result / "previous")
 
 
 def move_aside(files: Sequence[Path], previous: Path) -> str | None:
@@ -127,6 +130,11 @@ def write_table(path: Path, table: pd.DataFrame) -> None:
     """A CSV with nine significant digits, whole or not at all."""
     with replacing(path) as temporary:
         table.to_csv(temporary, index=False, float_format="%.9g")
+
+
+def write_failed(path: Path, failed: Mapping[str, str]) -> None:
+    """The crystals that could not be used, id → reason."""
+    write_table(path, pd.DataFrame(failed.items(), columns=["cif_id", "reason"]))
 
 
 def metric_row(tasks: TaskSet, labels: np.ndarray, predictions: Mapping[str, np.ndarray]) -> dict[str, float]:

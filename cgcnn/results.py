@@ -14,7 +14,7 @@ import torch
 from cgcnn import checkpoint, report
 from cgcnn.checkpoint import TrainedModel
 from cgcnn.inference import Model
-from cgcnn.prepare import untrained_model
+from cgcnn.prepare import untrained_model, validation
 from cgcnn.settings import flags_as_plain
 
 if TYPE_CHECKING:
@@ -64,8 +64,10 @@ def _test_split(run: Experiment, k: int) -> tuple[TrainedModel, dict, pd.DataFra
     data, split, result = run.data, run.splits[k], run.done[k]
     model = untrained_model(run.args, data, split).with_states(result.states)
     networks = [network.to(run.device) for network in model.networks]
-    predicted = run.predict(networks, model, torch.tensor(split.test, dtype=torch.int64))
-    validated = run.predict(networks, model, torch.tensor(split.val))
+    predicted = run.predict(networks, model, torch.tensor(split.test, dtype=torch.int64), rule=model.rule)
+    val = torch.tensor(split.val)
+    unruled = run.predict(networks, model, val, rule=None)  # as when the epoch was chosen
+    validated = unruled if model.rule is None else run.predict(networks, model, val, rule=model.rule)
     model.networks = [network.cpu() for network in networks]
     labels = data.labels[split.test]
     title = f"split {k + 1} of {len(run.splits)}" if len(run.splits) > 1 else "result"
@@ -75,6 +77,7 @@ def _test_split(run: Experiment, k: int) -> tuple[TrainedModel, dict, pd.DataFra
     table = report.prediction_table(ids, data.tasks, predicted, labels, unnamed=data.unnamed)
     row = report.metric_row(data.tasks, labels, predicted)
     row |= {f"Val_{c}": v for c, v in report.metric_row(data.tasks, data.labels[split.val], validated).items()}
+    row["Val_Score"], _ = validation(data, split, lambda _: unruled)(networks[0])
     return model, {"Split": k + 1, **row}, table
 
 

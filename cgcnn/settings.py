@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from argparse import Namespace
 from pathlib import Path
 
@@ -60,18 +61,14 @@ def flags_as_plain(args: Namespace) -> dict:
     """All flags that are set, as a checkpoint and a configuration file hold them."""
     left_out = ["config", "resume", "max_time", "out_dir", "data_options"]
     left_out += [f"{part}_ratio" for part in PARTS if getattr(args, f"{part}_size") is not None]
-    return {
-        name: value
-        for name, value in vars(args).items()
-        if name not in left_out and value is not None and value != {} and value != ""
-    }
+    return {name: value for name, value in vars(args).items() if name not in left_out and value is not None}
 
 
 def write_config(path: Path, args: Namespace) -> None:
-    """The complete configuration of a run, which --config repeats."""
+    """The complete configuration of a run, which --config repeats, below the command that does so."""
     import tomli_w
 
-    write_text(
-        path,
-        f"# python main.py {args.data_options[0]} --config {path.name}\n" + tomli_w.dumps(flags_as_plain(args)),
-    )
+    command = shlex.join(["python", "main.py", args.data_options[0], "--config", str(path)])
+    # A comment ends with its line, and TOML has no control characters.
+    comment = "".join(letter if letter.isprintable() else "?" for letter in command)
+    write_text(path, f"# {comment}\n{tomli_w.dumps(flags_as_plain(args))}")

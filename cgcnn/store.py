@@ -13,7 +13,8 @@ import os
 import time
 import zipfile
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,6 +41,7 @@ _RECORD = np.dtype(
     + [(name, "<i8") for name in LENGTHS]
 )
 SECONDS_A_FLUSH = 10.0  # what a killed build loses at the most
+SECONDS_A_LOOK = 0.5  # between two looks whether to go on waiting for another run
 # ns; a file that was changed this shortly before it was read may have changed again within the clock's step
 _RACY = 2_000_000_000
 
@@ -109,22 +111,43 @@ class GraphStore:
         return GraphTable(columns, start, length, [self._formulas[row] for row in rows])
 
     def update(
-        self, files: Mapping[str, Path], *, jobs: int = -1, verify: bool = False, quiet: bool | None = None
+        self,
+        files: Mapping[str, Path],
+        *,
+        jobs: int = -1,
+        verify: bool = False,
+        quiet: bool | None = None,
+        check_stop: Callable[[], None] = lambda: None,
     ) -> tuple[dict[str, str], int]:
         """Build what is missing or stale among `files` (id → file); a file that has not changed is not read.
 
         jobs: worker processes, −1 = one a core. verify: compare content hashes even where size and time agree.
-        quiet: no progress bar (None: where the output is no terminal). Returns the reason for each crystal that
-        failed (id → one line), and how many graphs were built.
+        quiet: no progress bar (None: where the output is no terminal). check_stop is called as long as there is more
+        to do, and what it raises ends the build: what was built by then is kept. Returns the reason for each crystal
+        that failed (id → one line), and how many graphs were built.
         """
         if not self._stale(files, verify=verify):
             return {}, 0
-        from filelock import FileLock
-
         self.folder.mkdir(parents=True, exist_ok=True)
-        with FileLock(self.folder / "lock"):
+        with self._locked(check_stop):
             self._load()  # another run may have built them while this one waited
-            return self._build(files, self._stale(files, verify=verify), jobs, quiet)
+            return self._build(files, self._stale(files, verify=verify), jobs, quiet, check_stop)
+
+    @contextmanager
+    def _locked(self, check_stop: Callable[[], None]) -> Iterator[None]:
+        """Alone in the folder, once no other run is."""
+        from filelock import FileLock, Timeout
+
+        lock = FileLock(self.folder / "lock")
+        while not lock.is_locked:
+            try:
+                lock.acquire(timeout=SECONDS_A_LOOK)
+            except Timeout:
+                check_stop()
+        try:
+            yield
+        finally:
+            lock.release()
 
     def _stale(self, files: Mapping[str, Path], *, verify: bool) -> dict[str, bytes]:
         """Files to be read: id → digest of the content that the store knows (empty: none)."""
@@ -145,29 +168,41 @@ class GraphStore:
         return stale
 
     def _build(
-        self, files: Mapping[str, Path], stale: dict[str, bytes], jobs: int, quiet: bool | None
+        self,
+        files: Mapping[str, Path],
+        stale: dict[str, bytes],
+        jobs: int,
+        quiet: bool | None,
+        check_stop: Callable[[], None],
     ) -> tuple[dict[str, str], int]:
         from tqdm import tqdm
 
         items = [(i, str(files[i]), digest) for i, digest in stale.items()]
         failures: dict[str, str] = {}
         pending: list[build.Built] = []
-        built, flushed = 0, time.monotonic()
-        with tqdm(total=len(items), desc="Crystal graphs", unit="file", disable=quiet, leave=False) as bar:
-            try:
-                for result in build.build_all(items, self.settings, jobs):
+        done, built, flushed = 0, 0, time.monotonic()
+        bar = tqdm(total=len(items), desc="Crystal graphs", unit="file", disable=quiet, leave=False)
+        try:
+            with bar, closing(build.build_all(items, self.settings, jobs)) as results:
+                for result in results:
                     for one in result:
                         if one.error is not None:
                             failures[one.crystal_id] = one.error
                         else:
                             pending.append(one)
                             built += one.graph is not None
+                    done += len(result)
                     bar.update(len(result))
                     if time.monotonic() - flushed > SECONDS_A_FLUSH:
                         self._commit(pending)
                         pending, flushed = [], time.monotonic()
-            finally:
-                self._commit(pending)
+                    if done < len(items):
+                        check_stop()
+        except BaseException:
+            check_stop()  # a signal to all processes ends the workers too, and is the better reason
+            raise
+        finally:
+            self._commit(pending)
         return failures, built
 
     def _commit(self, results: list[build.Built]) -> None:

@@ -23,6 +23,9 @@ _SYMBOLS = {number: symbol for symbol, number in ATOMIC_NUMBERS.items() if symbo
 _FORMULA_ORDER = {symbol: place for place, symbol in enumerate(cif.SYMBOLS_BY_ELECTRONEGATIVITY)}
 # Occupancies that add up to 1 on paper may add up to a little more in floating point.
 _FULL = 1 + 1e-6
+# A disordered formula has up to so many atoms of an element, each amount this near. The product of the two is less
+# than 1, so that no formula passes for a smaller one.
+_MOST_ATOMS, _NEAR = 100, 0.005
 _SUFFIXES = (".cif", ".json", ".vasp", ".poscar", ".contcar")
 _VASP_NAME = re.compile(r"(?:POSCAR|CONTCAR)[._](.+)", flags=re.DOTALL)
 
@@ -53,12 +56,9 @@ class Crystal:
 
     @property
     def reduced_formula(self) -> str:
-        """Elements by electronegativity, amounts over their greatest common divisor where all are whole."""
-        totals = np.bincount(self.numbers, weights=self.occupancies).round(6)
-        amounts = {_SYMBOLS[number]: float(totals[number]) for number in np.flatnonzero(totals).tolist()}
-        if all(amount.is_integer() for amount in amounts.values()):
-            divisor = math.gcd(*map(int, amounts.values()))
-            amounts = {symbol: amount / divisor for symbol, amount in amounts.items()}
+        """Elements by electronegativity with their amounts in `formula_unit`."""
+        unit = formula_unit(self.numbers, self.occupancies)
+        amounts = {_SYMBOLS[number]: amount for number, amount in unit.items()}
         order = sorted(amounts, key=lambda symbol: (_FORMULA_ORDER.get(symbol, math.inf), symbol))
         return "".join(f"{symbol}{amounts[symbol]:.8g}" if amounts[symbol] != 1 else symbol for symbol in order)
 
@@ -81,6 +81,27 @@ class Crystal:
         """
         sites = [[(species.symbol, amount) for species, amount in site.species.items()] for site in structure]
         return _checked_crystal(structure.lattice.matrix, structure.frac_coords, sites)
+
+
+def formula_unit(numbers: np.ndarray, occupancies: np.ndarray) -> dict[int, float]:
+    """Atomic number → amount in one formula unit, the same for every cell of a crystal; S species as in Crystal.
+
+    Where all sites are full: whole numbers without a common divisor. Otherwise the smallest whole numbers that
+    are the amounts to 0.005, so that 0.333 counts as a third; where more than 100 atoms of an element would be
+    needed, the amounts over the largest, to three digits.
+    """
+    totals = np.bincount(numbers, weights=occupancies)
+    present = np.flatnonzero(totals)
+    amounts = totals[present]
+    if (np.abs(occupancies - 1) < 1e-6).all():
+        unit = amounts / np.gcd.reduce(amounts.round().astype(int))
+    else:
+        shares = (amounts / amounts.max()).round(6)  # without what the order of a sum changes
+        multiples = np.outer(np.arange(1, _MOST_ATOMS + 1), shares)
+        whole = multiples.round()
+        fits = ((np.abs(multiples - whole) < _NEAR) & (whole > 0)).all(axis=1)
+        unit = whole[fits.argmax()] if fits.any() else np.array([float(f"{share:.3g}") for share in shares])
+    return dict(zip(present.tolist(), unit.tolist(), strict=True))
 
 
 def read_crystal(path: str | os.PathLike) -> Crystal:

@@ -132,11 +132,15 @@ class TaskSet:
 
     @property
     def gap(self) -> Task | None:
-        """The regression target that the conditional loss calls the band gap: by name, or the second."""
+        """The regression target that the conditional loss calls the band gap.
+
+        `band_gap`, or else one with gap in its name, or else the second of several columns without a header.
+        """
         regressions = [task for task in self.targets if task.is_regression]
         named = [task for task in regressions if "gap" in task.name.lower()]
         exact = [task for task in named if task.name == "band_gap"]
-        return next(iter(exact + named + regressions[1:2]), None)
+        second = [task for task in regressions if task.name == "target_2"]
+        return next(iter(exact + named + second), None)
 
     def to_list(self) -> list[dict]:
         return [task.to_dict() for task in self.tasks]

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
 
 from cgcnn.batch import Collator
 from cgcnn.losses import AdaptiveWeights, MultiTaskLoss
@@ -32,10 +33,6 @@ OPTIMIZERS: dict[str, Callable] = {
 
 class TrainingError(RuntimeError):
     """Training that cannot go on; one line."""
-
-
-class Interrupted(Exception):  # noqa: N818 - nothing went wrong
-    """Training was asked to stop; its state was saved."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +58,7 @@ class FitSettings:
 
 @dataclass
 class Epoch:
-    """What is kept of one epoch: unweighted training loss and weight of each task, validation score, seconds."""
+    """What is kept of one epoch: loss (see `Trainer.losses`) and weight of each task, validation score, seconds."""
 
     losses: dict[str, float]
     weights: dict[str, float]
@@ -76,7 +73,8 @@ class Trainer:
     """Fits `model` to the training rows, and keeps the state that was best on validation.
 
     score: network → (validation score, lower is better; metrics to log). on_batch(trainer) is called after
-    every batch and may save and raise Interrupted; on_epoch(trainer) after every epoch.
+    every batch, on_epoch(trainer) after every epoch. What these three raise ends training at a point from which
+    the state, if it is saved, goes on exactly.
     """
 
     model: nn.Module
@@ -94,22 +92,26 @@ class Trainer:
     epoch: int = 0
     batch: int = 0
     best_score: float = math.inf
-    best_epoch: int = -1
+    best_epoch: int = field(init=False)
     best_state: dict[str, Tensor] = field(default_factory=dict)
     history: list[Epoch] = field(default_factory=list)
-    sums: dict[str, float] = field(default_factory=dict)
+    sums: dict[str, Tensor] = field(default_factory=dict)
     seconds: float = 0.0
 
     def __post_init__(self) -> None:
         self.optimizer = OPTIMIZERS[self.settings.optimizer](self.model.parameters(), self.settings)
         self.average = self._average()
+        self.best_epoch = self.epoch - 1  # patience counts from the first epoch
 
     def batches(self, epoch: int) -> list[Tensor]:
         """The rows of each batch of an epoch; the last crystal is not left to a batch of its own."""
         order = torch.randperm(
             len(self.rows), generator=torch.Generator().manual_seed(self.settings.seed * 100_003 + epoch)
         )
-        parts = list(self.rows[order].split(self.settings.batch_size))
+        return self._divided(self.rows[order])
+
+    def _divided(self, rows: Tensor) -> list[Tensor]:
+        parts = list(rows.split(self.settings.batch_size))
         if len(parts) > 1 and len(parts[-1]) == 1:
             parts[-2:] = [torch.cat(parts[-2:])]
         return parts
@@ -127,6 +129,10 @@ class Trainer:
         """The network that validation looks at: the moving average where there is one."""
         return self.average.module if self.settings.ema and self.average is not None else self.model
 
+    def losses(self) -> dict[str, float]:
+        """Unweighted loss of each task so far in this epoch: the mean over its labelled samples, NaN without any."""
+        return {name: (total / count).item() for name, (total, count) in self.sums.items()}
+
     def _run_epoch(self) -> None:
         begun = time.monotonic()
         already = self.seconds
@@ -137,7 +143,7 @@ class Trainer:
             self.batch += 1
             self.seconds = already + time.monotonic() - begun
             self.on_batch(self)
-        losses = {name: total / len(self.rows) for name, total in self.sums.items()}
+        losses = self.losses()
         weights = dict(self.loss.weights)
         score, metrics = self._keep_if_best(self.validated_model())
         if self.adaptive is not None:
@@ -157,7 +163,7 @@ class Trainer:
         lr = self.settings.schedule(self.epoch + self.batch / count)
         for group in self.optimizer.param_groups:
             group["lr"] = lr
-        total, parts = self.loss(self.model(batch), batch.targets)
+        total, sums = self.loss(self.model(batch), batch.targets)
         if not torch.isfinite(total):
             named = named_crystals([self.ids[row] for row in batch.rows.tolist()])
             raise TrainingError(
@@ -171,8 +177,8 @@ class Trainer:
         self.optimizer.step()
         if self.average is not None and self._averages_now():
             self.average.update_parameters(self.model)
-        for name, value in parts.items():
-            self.sums[name] = self.sums.get(name, 0.0) + value.item() * len(batch)
+        for name, value in sums.items():
+            self.sums[name] = self.sums.get(name, 0.0) + value.double()
 
     def _keep_if_best(self, model: nn.Module) -> tuple[float, dict[str, float]]:
         score, metrics = self.score(model)
@@ -184,12 +190,9 @@ class Trainer:
     def _is_out_of_patience(self) -> bool:
         return 0 < self.settings.patience <= self.epoch - 1 - self.best_epoch
 
-    def _average(self):
-        from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
-
+    def _average(self) -> AveragedModel | None:
         if self.settings.ema:
-            # a mean of the first steps, then a moving one: the random start has no weight
-            return AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(self.settings.ema), use_buffers=True)
+            return AveragedModel(self.model, multi_avg_fn=moving_average(self.settings.ema), use_buffers=True)
         return AveragedModel(self.model) if self.settings.swa else None
 
     def _averages_now(self) -> bool:
@@ -203,7 +206,7 @@ class Trainer:
         for norm in norms:
             norm.reset_running_stats()
         model.train()
-        for k, rows in enumerate(self.rows.split(self.settings.batch_size)):
+        for k, rows in enumerate(self._divided(self.rows)):
             for norm in norms:
                 norm.momentum = 1.0 / (k + 1)
             model(self.collator[rows].to(self.device))
@@ -249,7 +252,26 @@ class Trainer:
         self.best_score, self.best_epoch = state["best_score"], state["best_epoch"]
         self.best_state = dict(state["best_state"])
         self.history = [Epoch(**epoch) for epoch in state["history"]]
-        self.sums, self.seconds = dict(state["sums"]), state["seconds"]
+        self.sums = {name: value.to(self.device) for name, value in state["sums"].items()}
+        self.seconds = state["seconds"]
+
+
+def moving_average(decay: float) -> Callable[[Sequence[Tensor], Sequence[Tensor], Tensor], None]:
+    """For AveragedModel: a ← d·a + (1 − d)·c, after n steps with d = min(decay, (1 + n)/(10 + n)).
+
+    With `decay` from the first step on, the random start would keep the weight decayⁿ. Integers are copied.
+    """
+
+    @torch.no_grad()
+    def update(averaged: Sequence[Tensor], current: Sequence[Tensor], steps: Tensor) -> None:
+        if not averaged[0].is_floating_point():
+            torch._foreach_copy_(averaged, current)
+            return
+        torch._foreach_sub_(averaged, current)
+        torch._foreach_mul_(averaged, ((1 + steps) / (10 + steps)).clamp(max=decay))
+        torch._foreach_add_(averaged, current)
+
+    return update
 
 
 def named_crystals(ids: Sequence[str]) -> str:

@@ -2,6 +2,7 @@
 
 import argparse
 import csv
+import json
 import os
 import pickle
 import struct
@@ -19,7 +20,7 @@ import cgcnn
 from cgcnn import checkpoint
 from cgcnn.checkpoint import TrainedModel
 from cgcnn.cli import predict_command
-from cgcnn.features import element_table
+from cgcnn.features import element_table, read_element_table
 from cgcnn.graph import GraphSettings
 from cgcnn.labels import DataError
 from cgcnn.prediction import GapRule
@@ -60,18 +61,28 @@ def test_published_weights_through_predict_py(weights, folder, tmp_path):
 
 
 class Plain(nn.Module):
-    """The network of Xie and Grossman on padded graphs, one crystal at a time, with the original names."""
+    """The network of Xie and Grossman on padded graphs, one crystal at a time, with the original names.
 
-    def __init__(self, atom_fea_len, n_conv, h_fea_len, n_h, classification):
+    max_num_nbr, radius, dmin, step: of its CIFData; elements: vectors (119, ·) of another atom_init.json.
+    """
+
+    def __init__(
+        self, atom_fea_len, n_conv, h_fea_len, n_h, classification,
+        max_num_nbr=12, radius=8.0, dmin=0.0, step=0.2, elements=None,
+    ):  # fmt: skip
         super().__init__()
         F, H = atom_fea_len, h_fea_len
         self.classification = classification
-        self.embedding = nn.Linear(92, F)
+        self.max_num_nbr, self.radius, self.step = max_num_nbr, radius, step
+        self.centres = torch.from_numpy(np.arange(dmin, radius + step, step)).float()
+        self.elements = element_table() if elements is None else elements
+        K = len(self.centres)
+        self.embedding = nn.Linear(self.elements.shape[1], F)
         self.convs = nn.ModuleList()
         for _ in range(n_conv):
             layer = nn.Module()
             layer.fc_full, layer.bn1, layer.bn2 = (
-                nn.Linear(2 * F + 41, 2 * F),
+                nn.Linear(2 * F + K, 2 * F),
                 nn.BatchNorm1d(2 * F),
                 nn.BatchNorm1d(F),
             )
@@ -82,14 +93,14 @@ class Plain(nn.Module):
         self.fc_out = nn.Linear(H, 2 if classification else 1)
 
     def forward(self, structure: Structure) -> torch.Tensor:
-        n, M, radius = len(structure), 12, 8.0
+        n, M, radius = len(structure), self.max_num_nbr, self.radius
         neighbours, distances = torch.zeros(n, M, dtype=torch.long), torch.full((n, M), radius + 1)
         for i, found in enumerate(structure.get_all_neighbors(radius)):
             nearest = sorted(found, key=lambda neighbour: neighbour.nn_distance)[:M]
             for k, neighbour in enumerate(nearest):
                 neighbours[i, k], distances[i, k] = neighbour.index, neighbour.nn_distance
-        bonds = torch.exp(-(((distances[..., None] - torch.linspace(0, 8, 41)) / 0.2) ** 2))
-        atoms = self.embedding(element_table()[[site.specie.Z for site in structure]])
+        bonds = torch.exp(-(((distances[..., None] - self.centres) / self.step) ** 2))
+        atoms = self.embedding(self.elements[[site.specie.Z for site in structure]])
         for layer in self.convs:
             centre = atoms[:, None].expand(n, M, -1)
             mixed = layer.fc_full(torch.cat([centre, atoms[neighbours], bonds], dim=2))
@@ -167,6 +178,97 @@ def test_arguments_as_a_namespace(structures, tmp_path):
     loaded = cgcnn.load_model(tmp_path / "a.pth.tar")
     assert loaded.trained.args["h_fea_len"] == 20
     assert loaded.predict(structures[:1]).prediction[0] == pytest.approx(model(structures[0]).item() * STD + MEAN)
+
+
+@pytest.mark.parametrize(
+    ("args", "graph"),
+    [
+        ({"data_options": ["folder", "8"]}, {"max_num_nbr": 8}),
+        ({"data_options": ["folder", "10", "6"]}, {"max_num_nbr": 10, "radius": 6.0}),
+        (
+            {"data_options": ["folder", "9", "7.0", "0.5", "0.25", "123"]},
+            {"max_num_nbr": 9, "radius": 7.0, "dmin": 0.5, "step": 0.25},
+        ),
+        (
+            {"data_options": ["folder"], "max_num_nbr": 7, "radius": 5, "dmin": 0, "step": 0.1},
+            {"max_num_nbr": 7, "radius": 5.0, "step": 0.1},
+        ),
+        ({"data_options": ["folder", "8"], "max_num_nbr": 12, "step": 0.1}, {"max_num_nbr": 8, "step": 0.1}),
+        ({"data_options": ["set.json", "regression", "band_gap"]}, {}),  # of the published weights: no CIFData
+        ({"max_num_nbr": None, "radius": "far"}, {}),
+    ],
+)
+def test_original_files_bring_the_graphs_that_they_were_trained_on(args, graph, structures, tmp_path):
+    model = plain_network(**SIZES, n_h=1, classification=False, **graph)
+    torch.save(original_content(model, args=argparse.Namespace(**SIZES, **args)), tmp_path / "a.pth.tar")
+    found = cgcnn.load_model(tmp_path / "a.pth.tar").predict(structures).prediction
+    with torch.no_grad():
+        expected = [model(structure).item() * STD + MEAN for structure in structures]
+    assert found.tolist() == pytest.approx(expected, abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        ({"data_options": ["folder", "12", "6"]}, "31 Gaussians of a distance, its weights take 41"),
+        ({"data_options": ["folder", "12", "8", "1"]}, "36 Gaussians of a distance, its weights take 41"),
+        ({"step": 0}, "known"),
+        ({"radius": float("inf")}, "known"),
+        ({"data_options": ["folder", "0"]}, "known"),
+    ],
+)
+def test_arguments_that_do_not_fit_the_weights_are_refused(args, said, tmp_path):
+    content = original_content(plain_network(**SIZES, n_h=1, classification=False), args=SIZES | args)
+    torch.save(content, tmp_path / "a.pth.tar")
+    line = one_line(tmp_path / "a.pth.tar")
+    assert said in line
+    assert "of no model that is known here" in line
+
+
+@pytest.fixture
+def other_elements(tmp_path) -> tuple[Path, dict]:
+    """A folder with a CIF and an atom_init.json of five numbers an element, and original weights made with it."""
+    vectors = {number: [number / 10, 1.0, number % 3, 0.5, -1.0] for number in (8, 11, 17)}
+    folder = tmp_path / "crystals"
+    folder.mkdir()
+    (folder / "atom_init.json").write_text(json.dumps(vectors))
+    Structure(np.diag([4.0, 4.4, 4.9]), ["Na", "Cl", "O"], [[0, 0, 0], [0.5, 0.4, 0.3], [0.2, 0.7, 0.8]]).to(
+        folder / "x.cif"
+    )
+    model = plain_network(
+        **SIZES, n_h=1, classification=False, elements=read_element_table(folder / "atom_init.json")
+    )
+    torch.save(original_content(model), tmp_path / "a.pth.tar")
+    with torch.no_grad():
+        return folder, model(Structure.from_file(folder / "x.cif")).item() * STD + MEAN
+
+
+@pytest.mark.parametrize("name", [".", "x.cif"])
+def test_original_files_take_the_element_vectors_beside_the_crystals(name, other_elements, tmp_path):
+    folder, expected = other_elements
+    output = tmp_path / "out.csv"
+    assert predict_command([str(tmp_path / "a.pth.tar"), str(folder / name), "--output", str(output)]) == 0
+    assert pd.read_csv(output).prediction.tolist() == pytest.approx([expected], abs=1e-5)
+    own = cgcnn.load_model(tmp_path / "a.pth.tar", elements=folder / "atom_init.json")
+    assert own.predict([folder / "x.cif"]).prediction.tolist() == pytest.approx([expected], abs=1e-5)
+
+
+def test_element_vectors_of_another_width_are_refused(other_elements, tmp_path, capfd):
+    folder, _ = other_elements
+    assert "5 numbers; put its atom_init.json beside the CIFs" in one_line(tmp_path / "a.pth.tar")
+    table = folder / "atom_init.json"
+    table.write_text('{"8": [0, 1], "11": [1, 0], "17": [1, 1]}')
+    assert predict_command([str(tmp_path / "a.pth.tar"), str(folder), "--output", str(tmp_path / "p.csv")]) == 2
+    assert capfd.readouterr().err == f"error: {table}: vectors of 2 numbers, the model takes 5\n"
+    table.write_text("[1, 2")
+    assert predict_command([str(tmp_path / "a.pth.tar"), str(folder), "--output", str(tmp_path / "p.csv")]) == 2
+    assert f"error: {table}: not a table" in capfd.readouterr().err
+
+
+def test_our_files_bring_their_own_element_vectors(other_elements, structures, tmp_path):
+    path, _ = ours(tmp_path)
+    plain, other = (cgcnn.load_model(path, elements=e) for e in (None, other_elements[0] / "atom_init.json"))
+    pd.testing.assert_frame_equal(other.predict(structures), plain.predict(structures))
 
 
 @pytest.mark.parametrize("number", [np.float64(0.5), np.float32(0.5), np.int64(3), np.bool_(True)])

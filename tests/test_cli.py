@@ -1,16 +1,25 @@
 """Flags of main.py and predict.py: spellings, layers, files of flags, refusals, and a quick --help."""
 
+import argparse
 import shlex
 import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
+import torch
 from helpers import REPOSITORY, finished, refused, result_file, root_folder, run, same_weights, script, train
+from hypothesis import given, reject, settings
+from hypothesis import strategies as st
 
 from cgcnn import flags
 from cgcnn.cli import parse_training, predict_command, to_argv, train_command
+from cgcnn.flag_kinds import Pairs
 from cgcnn.labels import DataError
+from cgcnn.settings import flags_as_plain, write_config
 
 # As the two descriptions and their pages print them, behind `python main.py`.
 PRINTED = [
@@ -162,6 +171,15 @@ def test_classic_options_after_the_folder():
         ("d --ema 0.9 --swa 2", "--ema and --swa"),
         ("d --swa 80", "--swa"),
         ("d --folds 3 --num-splits 2", "--folds"),
+        (
+            "d --folds 3 --test-size 2 --train-ratio 0.5",
+            "3 settles the training and test parts: leave out --train-ratio, --test-size",
+        ),
+        ("d --folds 3 --train_size 2", "leave out --train-size"),
+        ("d --folds 3 --test-ratio 0", "leave out --test-ratio"),
+        ("d --split-file s.csv --val-size 0", "--split-file s.csv settles the parts: leave out --val-size"),
+        ("d --split-file s.csv --test-ratio 0.1 --group-by formula", "leave out --test-ratio, --group-by"),
+        ("d --split-file s.csv --train-size 1 --val-ratio 0.1", "leave out --train-size, --val-ratio"),
         ("d --start-epoch 80", "--start-epoch"),
         ("d --targets a a:class", "a stands twice"),
         ("d --conditional-loss --metal-weight 0 --semiconductor-weight 0", "both 0"),
@@ -220,6 +238,120 @@ def test_flags_survive_the_way_through_a_mapping():
     assert vars(parse_training(["d", *to_argv(given)])) == args
 
 
+def test_only_sizes_that_are_given_beside_them_contradict_folds_and_a_split_file(tmp_path):
+    config = tmp_path / "c.toml"
+    write_config(config, parse_training(["d", "--folds", "3", "--val-size", "4", "--group-by", "formula"]))
+    args = parsed(f"d --config {config}")
+    assert (args["folds"], args["val_size"], args["group_by"]) == (3, 4, "formula")
+    assert "--test-size" in refused(train_command, "d", "--config", config, "--test-size", 5)
+    write_config(config, parse_training(["d", "--val-size", "4", "--test-ratio", "0.3"]))
+    assert parsed(f"d --config {config} --split-file s.csv")["split_file"] == "s.csv"
+    assert parsed(f"d --config {config} --folds 3")["folds"] == 3
+    assert parsed("d --split-file s.csv --num-splits 2 --group-by none")["num_splits"] == 2
+    assert parsed("d --split-file= --val-size 3")["val_size"] == 3
+
+
+def values_of(action: argparse.Action) -> st.SearchStrategy[list[str]]:
+    """Words that give a flag any value that it takes."""
+    name = action.option_strings[-1]
+    names = st.text("ab_%é =", min_size=1, max_size=4).map(lambda text: f"x{text}")
+    if isinstance(action, argparse.BooleanOptionalAction):
+        return st.sampled_from([[option] for option in action.option_strings])
+    if isinstance(action, Pairs):
+        value = names if is_value(action.type, "x=y") else st.floats(0, 10).map(str)
+        return st.dictionaries(names.map(lambda text: text.replace("=", "")), value, max_size=2).map(
+            lambda pairs: [name, *(f"{key}={item}" for key, item in pairs.items())]
+        )
+    if action.nargs == "*":
+        value = st.integers(1, 99).map(str) if action.default else names
+        return st.lists(value, max_size=2, unique=True).map(lambda several: [name, *several])
+    if action.choices:
+        value = st.sampled_from(list(action.choices))
+    elif action.type is None:
+        value = st.just("") | names
+    else:
+        value = st.sampled_from(["SGD", "adam", "1", "7", "0.25", "1e-07", "0", "123456789.123456789", "3h"])
+        value = value.filter(lambda text: is_value(action.type, text))
+    return value.map(lambda text: [f"{name}={text}"])
+
+
+def is_value(kind: Callable, text: str) -> bool:
+    try:
+        kind(text)
+    except (ValueError, argparse.ArgumentTypeError):
+        return False
+    return True
+
+
+# Where a run's flags come from and where it writes, and how long it takes, are no part of it.
+NOT_KEPT = ("config", "resume", "out_dir", "max_time")
+ACTIONS = {a.dest: a for a in flags.training_parser()._actions if a.dest not in (*NOT_KEPT, "help", "data_options")}
+
+
+@settings(deadline=None, max_examples=150)
+@given(
+    given=st.lists(st.sampled_from(sorted(ACTIONS)), max_size=8, unique=True).flatmap(
+        lambda names: st.tuples(*(values_of(ACTIONS[name]) for name in names))
+    ),
+    preset=st.booleans(),
+)
+def test_what_is_written_of_a_run_gives_back_its_flags(given, preset):
+    words = [word for several in given for word in several]
+    try:
+        args = parse_training(["d", *(["--preset", "accurate"] if preset else []), *words])
+    except DataError:  # flags that contradict each other
+        reject()
+    with tempfile.TemporaryDirectory() as folder:
+        config, saved = Path(folder, "c.toml"), Path(folder, "saved.pth.tar")
+        write_config(config, args)
+        torch.save({"state_dict": {}, "training": {}, "args": flags_as_plain(args)}, saved)
+        for again in (["d", "--config", str(config)], ["d", "--resume", str(saved)]):
+            found = vars(parse_training(again))
+            assert {k: v for k, v in found.items() if k not in NOT_KEPT} == {
+                k: v for k, v in vars(args).items() if k not in NOT_KEPT
+            }
+
+
+@pytest.mark.parametrize(
+    ("config", "words", "name", "value"),
+    [
+        ("preset = 'accurate'", "--global-features=", "global_features", ""),
+        ("run_name = 'x'", "--run-name=", "run_name", ""),
+        ("task_weights = {a = 1.0}", "--task-weights", "task_weights", {}),
+        ("units = {a = 'eV'}", "--units", "units", {}),
+        ("transforms = {a = 'log'}", "--transforms", "transforms", {}),
+        ("targets = ['a']", "--targets", "targets", []),
+        ("lr_milestones = [3]", "--lr-milestones", "lr_milestones", []),
+        ("lr_milestones = []", "", "lr_milestones", []),
+    ],
+)
+def test_nothing_is_a_value_too(config, words, name, value, tmp_path):
+    path = tmp_path / "c.toml"
+    path.write_text(config)
+    args = parse_training(["d", "--config", str(path), *words.split()])
+    assert getattr(args, name) == value
+    write_config(tmp_path / "again.toml", args)
+    assert parsed(f"d --config {tmp_path / 'again.toml'}")[name] == value
+    # and so from Python
+    mapping = to_argv({"config": path, name: value})
+    assert getattr(parse_training(["d", *mapping]), name) == value
+
+
+@pytest.mark.parametrize("name", ["data", "my data", "it's", "two\nlines"])
+def test_the_command_in_the_config_is_the_one_that_repeats_the_run(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    path = Path("out dir") / "result" / "c.toml"
+    path.parent.mkdir(parents=True)
+    args = parse_training([name, "--epochs", "3"])
+    write_config(path, args)
+    comment = path.read_text().splitlines()[0]
+    words = shlex.split(comment, comments=False)
+    assert words[:3] == ["#", "python", "main.py"]
+    again = parse_training(words[3:])
+    assert again.epochs == 3
+    assert again.data_options == [name.replace("\n", "?")]
+
+
 @pytest.mark.parametrize(
     "words",
     [
@@ -237,7 +369,9 @@ def test_the_written_config_repeats_the_run(words, tmp_path):
     assert (one / "test_results.csv").read_bytes() == (two / "test_results.csv").read_bytes()
     assert same_weights(one / "model_best.pth.tar", two / "model_best.pth.tar")
     assert result_file(two, "config.toml").name == config.name
-    assert result_file(two, "config.toml").read_bytes() == config.read_bytes()
+    lines, again = (path.read_text().splitlines() for path in (config, result_file(two, "config.toml")))
+    assert lines[0] == f"# python main.py {folder} --config {config}"
+    assert again[1:] == lines[1:]
 
 
 def test_positional_options_are_part_of_the_config(tmp_path):
@@ -279,6 +413,6 @@ def test_help_is_quick_and_imports_nothing_heavy(tmp_path):
 def test_fit_refuses_what_the_command_refuses(tmp_path):
     import cgcnn
 
-    for given in ({"epochs": 0}, {"foo": 1}, {"ema": True}, {"train_ratio": 0.5, "train_size": 3}):
+    for bad in ({"epochs": 0}, {"foo": 1}, {"ema": True}, {"train_ratio": 0.5, "train_size": 3}):
         with pytest.raises(DataError):
-            cgcnn.fit(tmp_path, **given)
+            cgcnn.fit(tmp_path, **bad)

@@ -104,7 +104,8 @@ def test_whether_the_target_has_a_name(load):
         (NAMED, "--task-weights z=1", "--task-weights: no task 'z'"),
         (NAMED, "--targets a --task-weights b=1", "--task-weights: no task 'b'"),
         (NAMED, "--task-weights a=0 b=0 c=0", "all targets have the weight 0"),
-        ("NaCl,x\n", "", "id_prop.csv"),
+        ("NaCl,x\n", "", "id_prop.csv, row 1: target 'x' is not a finite number"),
+        ("NaCl,4.5x\nCu,2\n", "", "id_prop.csv, row 1: target '4.5x' is not a finite number"),
     ],
 )
 def test_what_cannot_be_predicted(load, table, flags, message):
@@ -135,8 +136,14 @@ def test_a_category_needs_its_table_and_a_gap(load):
     with pytest.raises(DataError, match=r"all\.csv: no such file"):
         load(TWO, "--conditional-loss", name="without")
     files = {"all.csv": "id,type\nNaCl,1\nCu,0\n"}
-    with pytest.raises(DataError, match="--conditional-loss needs a regression target that is the band gap"):
-        load("cif_id,energy\nNaCl,1\nCu,2\n", "--conditional-loss", files=files)
+    for columns, row in (("energy", "1"), ("work_function,bulk_modulus", "1,2")):
+        with pytest.raises(DataError) as caught:
+            load(f"cif_id,{columns}\nNaCl,{row}\nCu,{row}\n", "--conditional-loss", files=files)
+        assert str(caught.value) == (
+            "--conditional-loss needs a regression target that is the band gap, with gap in its name; "
+            f"there are {columns.replace(',', ', ')}"
+        )
+    assert load("NaCl,1,2,3\nCu,1,2,3\n", "--conditional-loss", files=files).tasks.gap.name == "target_2"
     with pytest.raises(DataError, match="two tasks are named 'material_type'"):
         load("cif_id,material_type,band_gap\nNaCl,1,2\nCu,2,2\n", "--conditional-loss", files=files)
 
@@ -183,6 +190,16 @@ def test_a_bad_structure_stops(load):
     assert sorted(line.partition(": ")[0].rpartition("/")[2] for line in lines[1:3]) == ["absent.cif", "broken.cif"]
     assert "--on-bad-structure skip" in lines[0]
     assert len(lines) == 3
+
+
+def test_many_bad_structures_are_counted(load):
+    rows = "".join(f"absent{k},1\n" for k in range(105))
+    with pytest.raises(DataError) as caught:
+        load(f"NaCl,1\n{rows}")
+    head, *lines, last = str(caught.value).splitlines()
+    assert "105 of 106 crystals cannot be used" in head
+    assert len(lines) == 99
+    assert last == "… and 6 more"
 
 
 def test_a_bad_structure_is_skipped_if_so_told(load):

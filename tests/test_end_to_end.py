@@ -1,5 +1,6 @@
 """From a folder of crystals to files, numbers and a model that predicts: the printed commands, end to end."""
 
+import ast
 import json
 import math
 import shutil
@@ -452,11 +453,48 @@ def test_print_freq_changes_nothing_but_the_log(root, tmp_path, plain_run):
     assert log.read_text().count(" batch ") >= 6
 
 
+def test_the_log_and_the_history_have_the_same_losses(root, tmp_path):
+    """16 crystals with blank labels in batches of 4, 4 and 2: the last line of an epoch is the epoch's loss."""
+    train(root, tmp_path, "--epochs", 2, "--print-freq", 3, "--val-size", 3, "--test-size", 3, "--batch-size", 4)
+    (log,) = (tmp_path / "result" / "log").iterdir()
+    lines = [line for line in log.read_text().splitlines() if " batch 3 " in line]
+    logged = [ast.literal_eval(line.partition(" loss ")[2]) for line in lines]
+    history = table(result_file(tmp_path, "split1_history.csv"))
+    for name in ("work_function", "band_gap"):
+        assert [losses[name] for losses in logged] == pytest.approx(history[f"{name}_train_loss"].tolist())
+
+
+def test_a_weight_of_zero_stays_zero_when_the_others_adapt(root, tmp_path):
+    words = ["--auxiliary-tasks", "--adaptive-weights", "--adaptive-weight-update", 0.3]
+    train(root, tmp_path, "--epochs", 2, *words, "--task-weights", "work_function=0", *COMMON)
+    adaptive = table(result_file(tmp_path, "adaptive_weights_summary.csv"))
+    assert adaptive.work_function_weight.tolist() == [0, 0]
+    assert adaptive.band_gap_weight.tolist() == [0.5, 1]
+
+
+def test_the_metal_rule_has_no_part_in_the_choice_of_an_epoch(root, tmp_path):
+    """It turns every gap to 0 with one threshold, and none with the other."""
+    scores = []
+    for threshold in (0, 1):
+        out = tmp_path / str(threshold)
+        train(root, out, "--epochs", 2, "--conditional-loss", "--metal-threshold", threshold, *COMMON)
+        scores.append(table(result_file(out, "split1_history.csv")).filter(like="val_"))
+    assert scores[0].equals(scores[1])
+    assert (table(tmp_path / "0" / "test_results.csv").band_gap_pred == 0).all()
+    assert (table(tmp_path / "1" / "test_results.csv").band_gap_pred >= 0.015).all()
+
+
 def test_patience_ends_a_run_that_gets_no_better(root, tmp_path):
     train(root, tmp_path, "--epochs", 30, "--patience", 2, "--lr", 0, *COMMON)
     history = table(result_file(tmp_path, "split1_history.csv"))
     best = history.val_score.idxmin()
     assert len(history) == best + 3 < 30
+
+
+def test_patience_counts_from_the_start_epoch(root, tmp_path):
+    train(root, tmp_path, "--start-epoch", 5, "--epochs", 30, "--patience", 3, "--lr", 0, *COMMON)
+    history = table(result_file(tmp_path, "split1_history.csv"))
+    assert len(history) == history.val_score.idxmin() + 4 < 25
 
 
 def test_rates_of_the_schedulers_are_in_the_history(root, tmp_path):
@@ -672,6 +710,32 @@ def test_bad_structures_can_be_skipped(root, tmp_path):
     assert "2 of 16 crystals are left out" in ran.out
     assert bad[0].stem in ran.out
     assert len(table(result_file(tmp_path, "split1_ids.csv"))) == 14
+
+
+def test_every_skipped_crystal_is_written_with_its_reason(root, tmp_path):
+    data = shutil.copytree(root, tmp_path / "data")
+    files = [write_bad(data / f"bad{k:02}.cif") for k in range(12)]
+    with open(data / "id_prop.csv", "a", encoding="utf-8") as file:
+        file.writelines(f"{path.stem},1,1\n" for path in [*files, data / "lost.cif"])
+    words = ["--out-dir", tmp_path, "--epochs", 1, "--on-bad-structure", "skip"]
+    ran = run(train_command, data, *words)
+    assert ran.status == 0, ran.err
+    failed = result_file(tmp_path, "failed.csv")
+    reasons = table(failed)
+    assert list(reasons) == ["cif_id", "reason"]
+    assert sorted(reasons.cif_id) == sorted([*(path.stem for path in files), "lost"])
+    assert (reasons.reason.str.len() > 5).all()
+    assert f"13 crystals are left out, with the reason in {failed}" in ran.out
+    assert sum(line.startswith("  ") for line in ran.out.splitlines()) == 10
+    # it belongs to the run's files
+    assert run(train_command, root, *words).status == 0
+    assert not failed.exists()
+    assert list((tmp_path / "result" / "previous").rglob(failed.name))
+
+
+def write_bad(path: Path) -> Path:
+    path.write_text("no crystal\n")
+    return path
 
 
 def test_the_whole_of_root_dir_runs(tmp_path):

@@ -424,3 +424,76 @@ def test_python_prediction_names_what_cannot_be_used(trained, tmp_path):
         model.predict([tmp_path / "a.cif"], ["mine"])
     with pytest.raises(DataError, match="1 structures, but 2 ids"):
         model.predict([tmp_path / "a.cif"], ["a", "b"])
+
+
+# parts of a split without labels
+
+
+@pytest.fixture
+def split_of(folder, tmp_path) -> Callable[..., Path]:
+    """A function that gives crystal k of `folder` the labels labels(part, k), and returns the split: 2, 2 and 12."""
+
+    def write(names: list[str], labels: Callable[[str, int], list]) -> Path:
+        ids = [row[0] for row in read_rows(folder / "id_prop.csv")[1:]]
+        parts = ["test", "test", "val", "val", *["train"] * 12]
+        rows = [[i, *labels(part, k)] for k, (i, part) in enumerate(zip(ids, parts, strict=True))]
+        write_rows(folder / "id_prop.csv", [["cif_id", *names], *rows])
+        write_rows(tmp_path / "split.csv", [["cif_id", "split"], *zip(ids, parts, strict=True)])
+        return tmp_path / "split.csv"
+
+    return write
+
+
+@pytest.mark.parametrize(
+    ("in_val", "words", "counted"),
+    [
+        (["", ""], [], "a, b"),
+        (["", ""], ["--targets", "b:class"], "b"),
+        (["", 1], ["--task-weights", "b=0"], "a"),
+    ],
+)
+def test_no_label_in_the_validation_part(in_val, words, counted, folder, split_of, refused_training):
+    path = split_of(["a", "b"], lambda part, k: in_val if part == "val" else [k, k % 2])
+    line = refused_training(folder, "--split-file", path, *words)
+    assert line == f"error: no crystal of the validation part has a label for any target ({counted})\n"
+
+
+def test_a_label_of_one_target_is_enough_for_validation(folder, split_of, tmp_path):
+    path = split_of(["a", "b"], lambda part, k: ["", 1] if part == "val" else [k, k % 2])
+    train(folder, tmp_path / "out", "--epochs", 1, "--split-file", path)
+
+
+@pytest.mark.parametrize("words", [[], ["--targets", "a", "b:class"], ["--targets", "b:class"]], ids=str)
+def test_no_label_of_a_target_of_any_kind_in_the_training_part(words, folder, split_of, refused_training):
+    path = split_of(["a", "b"], lambda part, k: [k, "" if part == "train" else k % 2])
+    line = refused_training(folder, "--split-file", path, *words)
+    assert line == "error: no crystal of the training part has a label for b\n"
+
+
+def test_no_category_in_the_training_part(folder, split_of, refused_training):
+    path = split_of(["work_function", "band_gap"], lambda part, k: [k, k % 2])
+    rows = read_rows(path)[1:]
+    write_rows(folder / "all.csv", [["cif_id", "type"], *([i, 1 if part == "val" else ""] for i, part in rows)])
+    line = refused_training(folder, "--split-file", path, "--conditional-loss")
+    assert line == "error: --conditional-loss: no crystal of the training part has a category 0 or 1\n"
+
+
+def test_a_conditional_loss_needs_a_column_named_gap(folder, split_of, refused_training):
+    split_of(["work_function", "bulk_modulus"], lambda part, k: [k, k % 2])
+    line = refused_training(folder, "--conditional-loss")
+    assert line.endswith("with gap in its name; there are work_function, bulk_modulus\n")
+
+
+def test_a_slip_in_the_first_row_loses_no_crystal(folder, refused_training):
+    rows = read_rows(folder / "id_prop.csv")[1:]
+    write_rows(folder / "id_prop.csv", [[rows[0][0], "4.8x", "O"], *rows[1:]])
+    lines = refused_training(folder).splitlines()
+    assert ["id_prop.csv, row 1:" in line for line in lines] == [True, True]
+
+
+def test_a_table_of_tabs(folder, refused_training):
+    rows = read_rows(folder / "id_prop.csv")
+    (folder / "id_prop.csv").write_text("".join("\t".join(row) + "\n" for row in rows))
+    line = refused_training(folder)
+    assert f"{folder / 'id_prop.csv'}, row 1: " in line
+    assert "separated by tabs? commas are expected" in line

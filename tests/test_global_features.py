@@ -23,12 +23,35 @@ def test_salt_balances_and_metal_has_an_odd_electron():
 
 
 def test_cell_does_not_matter():
-    assert formula_valence({37: 4, 53: 8}) == pytest.approx(formula_valence({37: 1, 53: 2}))
     one = make_crystal(4.0, ["Na", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]])
     two = make_crystal(8.0, ["Na", "Cl"] * 2, [[0, 0, 0], [0.5, 0.5, 0.5], [0.5, 0, 0], [0, 0.5, 0.5]])
     features = global_features("valence", table(one, two))
     assert features.shape == (2, num_global_features("valence"))
     assert features[0] == pytest.approx(features[1])
+
+
+@pytest.mark.parametrize(
+    ("sites", "unit"),
+    [
+        ([{"Li": 0.5}, {"O": 1.0}], {3: 1, 8: 2}),
+        ([{"Li": 1 / 3, "Na": 2 / 3}, {"O": 1.0}], {3: 1, 11: 2, 8: 3}),
+        ([{"Na": 0.333, "Li": 0.667}, {"O": 1.0}], {3: 2, 11: 1, 8: 3}),
+        ([{"Ti": 0.137, "V": 0.263, "Cr": 0.6}, {"O": 1.0}], {22: 0.137, 23: 0.263, 24: 0.6, 8: 1}),
+        ([{"Rb": 1.0}, {"I": 1.0}, {"I": 1.0}], {37: 1, 53: 2}),
+    ],
+)
+def test_cell_does_not_matter_in_disorder(sites, unit):
+    places = [[0, 0, 0], [0.5, 0.5, 0.5], [0.5, 0, 0]][: len(sites)]
+    cells = [
+        make_crystal(
+            np.diag([5.0 * k, 5, 5]), sites * k, [[(x + i) / k, y, z] for i in range(k) for x, y, z in places]
+        )
+        for k in (1, 2, 3, 10)
+    ]
+    # alone and together: crystals of one formula share what is computed
+    found = [*global_features("valence", table(*cells)), *(global_features("valence", table(c))[0] for c in cells)]
+    for features in found:
+        assert features == pytest.approx(formula_valence(unit), abs=1e-6)
 
 
 def test_fractional_amounts_and_many_elements_end_soon():

@@ -63,6 +63,74 @@ def test_a_missing_label_is_masked_wherever_it_stands(table, cell):
         assert found.values[found.ids.index("a")].tolist() == [1]
 
 
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("cif_id,Na\nGe,1\n", ["Na"]),  # a column named as a missing label is written
+        ("ID,none\nGe,1\n", ["none"]),
+        ("Name,Na,gap\nGe,1,2\n", ["Na", "gap"]),
+        ("crystal,Na,gap\nGe,1,2\n", ["Na", "gap"]),
+        ("crystal,gap\nGe,1\n", ["gap"]),
+        ("material_id,0,1\nGe,1,2\n", ["0", "1"]),
+        ("id\nGe\n", []),
+        ("crystal,Na\nGe,1\n", None),  # as `b,NA`: a crystal without label
+        ("crystal,Na,-\nGe,1,2\n", None),
+        ("crystal,1,gap\nGe,1,2\n", "row 1: target_2 'gap' is not a finite number"),
+        ("crystal,gap,\nGe,1,2\n", "row 1: a column name is blank"),
+        ("Si,NA\nGe,1\n", None),
+        ("Si,4.8x\nGe,1\n", "row 1: target '4.8x' is not a finite number"),
+        ("Si,4.8x,\nGe,1,2\n", "row 1: target_1 '4.8x' is not a finite number"),
+        ("Si,gap\nGe,1\n", "row 1: target 'gap' is not a finite number"),
+        ("Si\nGe\n", None),
+        ("id,1\nGe,2\n", ["1"]),
+    ],
+)
+def test_whether_the_first_row_is_a_header(table, text, names):
+    """A list of names: it is; None: it holds a crystal; a text: it does, with a fault."""
+    path, known_ids = table(text), {"Si", "Ge"}
+    if isinstance(names, str):
+        with pytest.raises(DataError) as caught:
+            read_labels(path, known_ids=known_ids)
+        assert str(caught.value).startswith(f"{path}, {names}")
+        return
+    found = read_labels(path, labels_needed=False, known_ids=known_ids)
+    assert found.has_header == (names is not None)
+    assert len(found.ids) == (1 if found.has_header else 2)
+    assert names is None or found.names == names
+
+
+def test_a_crystal_named_as_the_id_column_is_one_if_it_has_a_file(table):
+    assert read_labels(table("id,1\nGe,2\n"), known_ids={"id"}).ids == ["id", "Ge"]
+
+
+@pytest.mark.parametrize("row", [1, 2, 3])
+def test_the_ragged_row_is_named_wherever_it_stands(table, row):
+    rows = ["Ge,0.66", "NaCl,8.9", "C,5.5"]
+    rows[row - 1 : row - 1] = ["Si,4,85"]  # a decimal comma
+    path = table("\n".join(rows))
+    with pytest.raises(DataError) as caught:
+        read_labels(path)
+    assert str(caught.value) == f"{path}, row {row}: 3 columns, 2 expected"
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("Si\t4.8\nGe\t0.66\n", "tabs"),
+        ("cif_id\tgap\nSi\t4.8\n", "tabs"),
+        ("cif_id;gap\nSi;4.8\nGe;0.66\n", "semicolons"),
+        ("cif_id;gap\nSi;1,12\nGe;0,66\n", "semicolons"),
+    ],
+)
+def test_another_separator_is_told(table, text, name):
+    for read in (read_labels, lambda path: read_categories(path, ["Si"]), lambda path: read_auxiliary(path, ["Si"])):
+        path = table(text)
+        with pytest.raises(DataError) as caught:
+            read(path)
+        assert str(caught.value).startswith(f"{path}, row 1: one column, ")
+        assert str(caught.value).endswith(f"; separated by {name}? commas are expected")
+
+
 def test_names_for_a_table_without_header(table):
     assert read_labels(table("a,1,2\n"), names=("x", "y")).names == ["x", "y"]
     assert read_labels(table("id,p,q\na,1,2\n"), names=("x", "y")).names == ["p", "q"]

@@ -12,7 +12,6 @@ from cgcnn.losses import (
     balanced_class_weights,
     conditional_weights,
     has_trained_category,
-    masked_mean,
     task_weights,
 )
 from cgcnn.tasks import AUXILIARY, CATEGORY, CLASSIFICATION, Normalizer, Task, TaskSet
@@ -34,20 +33,19 @@ def tensor(*values, grad: bool = True) -> torch.Tensor:
 
 
 def test_mean_over_the_labelled():
-    losses, known = tensor(1, 2, NAN, 4), torch.tensor([True, True, False, True])
-    mean = masked_mean(losses, known)
-    assert mean.item() == pytest.approx(7 / 3)
-    mean.backward()
-    assert losses.grad.tolist() == pytest.approx([1 / 3, 1 / 3, 0, 1 / 3])
-    assert masked_mean(losses, torch.zeros(4, dtype=torch.bool)).item() == 0
+    outputs = {"y": tensor(1, 2, 5, 4)}
+    total, _ = loss_of(Task("y"), loss="l1")(outputs, torch.tensor([[0.0], [0.0], [NAN], [0.0]]))
+    assert total.item() == pytest.approx(7 / 3)
+    total.backward()
+    assert outputs["y"].grad.tolist() == pytest.approx([1 / 3, 1 / 3, 0, 1 / 3])
 
 
 def test_weighted_sum_of_task_means_on_the_learned_scale():
     loss = loss_of(WORK, GAP, normalizers={"work_function": Normalizer(4, 2), "band_gap": Normalizer(1, 0.5)})
     outputs = {"work_function": tensor(0, 1, 1), "band_gap": tensor(2, 0, 0)}
     targets = torch.tensor([[6.0, NAN], [4.0, 1.5], [NAN, NAN]])  # scaled: 1, 0, –; –, 1, –
-    total, parts = loss(outputs, targets)
-    assert {name: part.item() for name, part in parts.items()} == pytest.approx({"work_function": 1, "band_gap": 1})
+    total, sums = loss(outputs, targets)
+    assert {name: part.tolist() for name, part in sums.items()} == {"work_function": [2, 2], "band_gap": [1, 1]}
     assert total.item() == pytest.approx(0.5 * 1 + 0.25 * 1)
     total.backward()
     assert outputs["work_function"].grad.tolist() == pytest.approx([-0.5, 0.5, 0])
@@ -57,9 +55,10 @@ def test_weighted_sum_of_task_means_on_the_learned_scale():
 def test_a_batch_without_labels_of_a_task_has_no_gradient_and_no_nan():
     loss = loss_of(WORK, KIND)
     outputs = {"work_function": tensor(3, 4), "material_type": tensor([1, 2], [3, 4])}
-    total, _ = loss(outputs, torch.full((2, 2), NAN))
+    total, sums = loss(outputs, torch.full((2, 2), NAN))
     total.backward()
     assert total.item() == 0
+    assert all(part.tolist() == [0, 0] for part in sums.values())
     assert all((value.grad == 0).all() for value in outputs.values())
 
 
@@ -78,8 +77,8 @@ def test_classes_are_learned_from_logits():
     logits = tensor([2, -1], [0, 3], [5, 5])
     labels = torch.tensor([[0.0], [0.0], [NAN]])
     by_hand = (math.log(1 + math.exp(-3)) + math.log(1 + math.exp(3))) / 2
-    total, parts = loss_of(KIND)({"material_type": logits}, labels)
-    assert parts["material_type"].item() == pytest.approx(by_hand)
+    total, sums = loss_of(KIND)({"material_type": logits}, labels)
+    assert sums["material_type"].tolist() == pytest.approx([2 * by_hand, 2])
     assert total.item() == pytest.approx(0.6 * by_hand)
 
 
@@ -89,7 +88,10 @@ def test_class_weights():
     weight = torch.tensor([2.0, 1.0, 0.5])
     loss = loss_of(task, class_weights={"c": weight})
     expected = functional.cross_entropy(logits[:5], labels[:5].long(), weight=weight)
-    assert loss({"c": logits}, labels[:, None])[0].item() == pytest.approx(expected.item())
+    total, sums = loss({"c": logits}, labels[:, None])
+    assert total.item() == pytest.approx(expected.item())
+    plain = functional.cross_entropy(logits[:5], labels[:5].long(), reduction="sum")
+    assert sums["c"].tolist() == pytest.approx([plain.item(), 5])  # what is shown knows no weights
     assert loss({"c": logits}, torch.full((6, 1), NAN))[0].item() == 0
 
 
@@ -119,10 +121,10 @@ def conditional_case():
 def test_conditional_loss_weighs_each_gap_alone():
     outputs, targets = conditional_case()
     loss = loss_of(WORK, GAP, KIND, metal_weight=1.5, semiconductor_weight=0.5)
-    total, parts = loss(outputs, targets)
+    total, sums = loss(outputs, targets)
     gap = (1.4 * 1 + 0.75 * 4) / 2
-    assert parts["band_gap"].item() == pytest.approx(gap)
-    assert parts["work_function"].item() == pytest.approx(2.5)
+    assert sums["band_gap"].tolist() == [5, 2]  # what is shown knows no weights
+    assert sums["work_function"].tolist() == [5, 2]
     assert total.item() == pytest.approx(0.5 * 2.5 + 0.25 * gap)
     total.backward()
     assert (outputs["material_type"].grad == 0).all()  # no label, and no way from the gap to the category head
@@ -139,9 +141,9 @@ def test_equal_conditional_weights_are_the_plain_loss():
 def test_a_weight_of_zero_keeps_the_output_but_has_no_gradient():
     loss = loss_of(WORK, AUX, given={"aux": 0.0})
     outputs = {"work_function": tensor(1), "aux": tensor(5)}
-    total, parts = loss(outputs, torch.zeros(1, 2))
+    total, sums = loss(outputs, torch.zeros(1, 2))
     total.backward()
-    assert parts["aux"].item() == 25 and total.item() == pytest.approx(0.5)
+    assert sums["aux"].tolist() == [25, 1] and total.item() == pytest.approx(0.5)
     assert outputs["aux"].grad is None
 
 
@@ -165,6 +167,23 @@ def test_adaptive_weights_of_three_tasks():
 def test_adaptive_weights_survive_a_loss_of_zero():
     weights = AdaptiveWeights(0.1).step({"a": 0.5, "b": 0.5}, {"a": 0.0, "b": 1.0})
     assert weights == pytest.approx({"a": 0.55, "b": 0.45})
+
+
+def test_adaptive_weights_leave_a_weight_of_zero_alone():
+    rule = AdaptiveWeights(0.1)
+    weights = rule.step({"a": 0.5, "x": 0.0, "b": 0.5}, {"a": 1.0, "x": 0.1, "b": 3.0})
+    assert weights == pytest.approx({"a": 0.9 * 0.5 + 0.1 * 3 / 4, "x": 0.0, "b": 0.9 * 0.5 + 0.1 * 1 / 4})
+    assert rule.step({"x": 0.0}, {"x": 1.0}) == {"x": 0.0}
+
+
+def test_adaptive_weights_leave_out_a_task_without_a_loss():
+    rule = AdaptiveWeights(0.1)
+    first = rule.step({"a": 0.5, "b": 0.5, "c": 0.2}, {"a": 1.0, "b": 3.0, "c": NAN})
+    assert first == pytest.approx({"a": 0.9 * 0.5 + 0.1 * 3 / 4, "b": 0.9 * 0.5 + 0.1 * 1 / 4, "c": 0.2})
+    second = rule.step(first, {"a": 1.0, "b": NAN, "c": 2.0})
+    moved = {"a": 0.9 * first["a"] + 0.1 * 2 / 3, "c": 0.9 * 0.2 + 0.1 * 1 / 3}
+    assert second == pytest.approx({name: w / sum(moved.values()) for name, w in moved.items()} | {"b": first["b"]})
+    assert rule.history == pytest.approx({"a": 1.0, "b": 3.0, "c": 2.0})
 
 
 def test_weights_by_name_replace_those_of_the_tasks():

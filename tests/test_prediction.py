@@ -110,6 +110,27 @@ def test_prediction_leaves_a_network_as_it_was(collator, training):
     assert not first["band_gap"].requires_grad
 
 
+def test_a_prediction_can_be_stopped_at_every_batch(collator):
+    class Stop(Exception):  # noqa: N818
+        pass
+
+    def stop() -> None:
+        left.pop()
+        if not left:
+            raise Stop
+
+    left = [None] * 100
+    predict_rows(
+        [network(0), network(1)], collator, torch.arange(20), TASKS, NORMALIZERS, batch_size=8, check_stop=stop
+    )
+    assert len(left) == 100 - 2 * 3
+    left = [None] * 5  # in the second network
+    with pytest.raises(Stop):
+        predict_rows(
+            [network(0), network(1)], collator, torch.arange(20), TASKS, NORMALIZERS, batch_size=8, check_stop=stop
+        )
+
+
 def test_no_crystals_no_predictions():
     found = predict_rows([network(0)], None, torch.arange(0), TASKS, NORMALIZERS)
     assert {name: value.shape for name, value in found.items()} == {

@@ -8,8 +8,10 @@ import signal
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from conftest import cif_text, random_crystal
 from helpers import (
     copy_folder,
     finished,
@@ -27,9 +29,10 @@ from helpers import (
 )
 
 import cgcnn
-from cgcnn import checkpoint, training
+from cgcnn import build, checkpoint, training
 from cgcnn.cli import train_command
 from cgcnn.losses import MultiTaskLoss
+from cgcnn.network import CrystalGraphNetwork
 
 # 10 training crystals in batches of 4, 4 and 2: three steps an epoch.
 COMMON = ["--val-size", "3", "--test-size", "3", "--batch-size", "4"]
@@ -135,7 +138,7 @@ def test_the_same_seed_repeats_bit_for_bit_and_another_does_not(root, whole, tmp
         ("root", ["--epochs", 3, "--conditional-loss", "--auxiliary-tasks", "--clip-grad", 0.1]),
         ("root", ["--epochs", 2, "--num-splits", 2]),
         ("root", ["--epochs", 2, "--ensemble", 2, "--swa", 1]),
-        ("root", ["--epochs", 2, "--folds", 2, "--batch-size", 2]),
+        ("root", ["--epochs", 2, "--folds", 2, "--batch-size", 2, "--val-size", 3]),
         ("root", ["--epochs", 3, "--workers", 1, "--no-normalize", "--test-size", 4]),
         ("vacancies", ["--epochs", 3, "--task", "multi", "--dropout", 0.5, "--class-weights", "balanced"]),
         ("root", ["--epochs", 12, "--patience", 2, "--lr", 0.05]),
@@ -146,11 +149,12 @@ def test_the_same_seed_repeats_bit_for_bit_and_another_does_not(root, whole, tmp
 def test_interrupted_and_resumed_is_uninterrupted(name, words, step, request, tmp_path, monkeypatch):
     """The steps lie in the middle of an epoch, at the last batch of the first, and at that of the second."""
     folder = request.getfixturevalue(name)
-    train(folder, tmp_path / "one", *COMMON, *words)
+    words = words if "--folds" in words else [*COMMON, *words]
+    train(folder, tmp_path / "one", *words)
     number = (signal.SIGINT, signal.SIGTERM)[step % 2]
     with monkeypatch.context() as patch:
         stop_at(patch, step, number)
-        ran = run(train_command, folder, "--out-dir", tmp_path / "two", "--disable-cuda", *COMMON, *words)
+        ran = run(train_command, folder, "--out-dir", tmp_path / "two", "--disable-cuda", *words)
     assert ran.status == 128 + number, ran.err
     assert not (tmp_path / "two" / "test_results.csv").exists()
     resume(folder, tmp_path / "two")
@@ -165,8 +169,126 @@ def test_stopped_after_every_single_batch(root, whole, tmp_path):
         ran = run(train_command, root, "--resume", tmp_path / "checkpoint.pth.tar", *words)
         assert ran.status == 75
         assert "--max-time" in ran.out
-    resume(root, tmp_path)
+    # what cannot be taken up in its midst, a validation and the end of the run, has the time that it needs
+    assert run(train_command, root, "--resume", tmp_path / "checkpoint.pth.tar", *words).status == 0
     assert_same_run(whole, tmp_path)
+
+
+def evaluations(monkeypatch, number: int, *, at: int) -> list[int]:
+    """Have a signal arrive in this process at an evaluation of a batch, counted from 1; the list counts them all."""
+    plain, seen = CrystalGraphNetwork.forward, []
+
+    def forward(self, batch):
+        if not self.training:
+            seen.append(len(batch))
+            if len(seen) == at:
+                os.kill(os.getpid(), number)
+        return plain(self, batch)
+
+    monkeypatch.setattr(CrystalGraphNetwork, "forward", forward)
+    return seen
+
+
+@pytest.mark.parametrize(
+    ("words", "at", "stood"),
+    [
+        ([], 1, (0, 2)),
+        (["--ema", 0.9, "--adaptive-weights", "--dropout", 0.3], 3, (1, 2)),
+        (["--swa", 1, "--dropout", 0.3], 7, (3, 0)),  # the averaged network
+        (["--ensemble", 2], 7, (0, 2)),
+        (["--ensemble", 2], 15, (3, 0)),  # the test part, by the second network
+    ],
+    ids=lambda value: " ".join(map(str, value)) if isinstance(value, list) else "",
+)
+def test_a_stop_is_seen_within_a_validation_and_a_test(words, at, stood, root, tmp_path, monkeypatch):
+    """Two batches each of training, validation and test; the signal arrives in a first one, and no second follows."""
+    words = ["--epochs", 3, "--val-size", 5, "--test-size", 4, "--batch-size", 3, *words]
+    train(root, tmp_path / "one", *words)
+    with monkeypatch.context() as patch:
+        seen = evaluations(patch, signal.SIGTERM, at=at)
+        ran = run(train_command, root, "--out-dir", tmp_path / "two", "--disable-cuda", *words)
+    assert ran.status == 128 + signal.SIGTERM, ran.err
+    assert "saved. Go on with: " in ran.out.splitlines()[-1]
+    assert len(seen) == at
+    trainer = torch.load(tmp_path / "two" / "checkpoint.pth.tar", weights_only=True)["training"]["trainer"]
+    assert (trainer["epoch"], trainer["batch"]) == stood
+    resume(root, tmp_path / "two")
+    assert_same_run(tmp_path / "one", tmp_path / "two")
+
+
+def unbuilt(root: Path, folder: Path) -> Path:
+    return shutil.copytree(root, folder, ignore=shutil.ignore_patterns(".cgcnn_cache"))
+
+
+def test_time_that_ends_while_graphs_are_built_keeps_them(root, whole, tmp_path, monkeypatch):
+    monkeypatch.setattr(build, "FILES_A_TASK", 5)
+    data = unbuilt(root, tmp_path / "data")
+    words = ["--epochs", 3, "--out-dir", tmp_path / "out", "--disable-cuda", *MEMORY, *COMMON]
+    for built in (5, 10, 15):
+        ran = run(train_command, data, *words, "--max-time", "0s")
+        assert ran.status == 75
+        assert ran.out.splitlines()[-1].startswith("the time of --max-time is over: the crystal graphs built so far")
+        assert "same command" in ran.out
+        (folder,) = (data / ".cgcnn_cache").iterdir()
+        assert len(np.load(folder / "manifest.npz")["records"]) == built
+        assert not list((tmp_path / "out").rglob("*.*"))
+    assert run(train_command, data, *words).status == 0
+    assert_same_run(whole, tmp_path / "out")
+
+
+# A process group of its own that builds graphs one a task, and keeps each at once.
+ONE_BY_ONE = """
+import os, time
+from cgcnn import build, store
+os.setsid()
+build.FILES_A_TASK, build.SECONDS_ALONE, store.SECONDS_A_FLUSH = 1, 0.0, -1.0
+"""
+
+
+def manifest_of(data: Path, process) -> Path:
+    """The manifest of the only store of a data folder, once it is there."""
+    until = time.monotonic() + 60
+    while not (found := list(data.glob(".cgcnn_cache/*/manifest.npz"))) and time.monotonic() < until:
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.02)
+    return found[0]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_terminal_stops_the_building_of_graphs_in_all_processes(number, tmp_path):
+    """The signal reaches the whole group, as with Ctrl-C: the workers leave it to the process that collects."""
+    data = tmp_path / "data"
+    data.mkdir()
+    rows = [["cif_id", "energy"], *([f"c{k:03}", k] for k in range(1000))]
+    text = cif_text(random_crystal(1, 20))
+    for crystal_id, _ in rows[1:]:
+        (data / f"{crystal_id}.cif").write_text(text)
+    write_rows(data / "id_prop.csv", rows)
+    process = script("main.py", data, "--graph-jobs", 2, "--environment", folder=tmp_path, code=ONE_BY_ONE)
+    manifest = manifest_of(data, process)
+    os.killpg(process.pid, number)
+    ran = finished(process)
+    assert ran.status == 128 + number, ran.err
+    assert ran.err.strip() == ""
+    assert ran.out.splitlines()[-1].endswith("Go on with the same command")
+    assert 0 < len(np.load(manifest)["records"]) < 1000
+
+
+def test_a_second_signal_stops_the_building_of_graphs_at_once(root, tmp_path):
+    data = unbuilt(root, tmp_path / "data")
+    slow = "task = build.build_task\nbuild.build_task = lambda *words: (time.sleep(3), task(*words))[1]"
+    words = [data, "--graph-jobs", 1, "--epochs", 1]
+    process = script("main.py", *words, folder=tmp_path, code=f"{ONE_BY_ONE}\n{slow}")
+    manifest_of(data, process)
+    process.send_signal(signal.SIGINT)
+    time.sleep(0.5)
+    assert process.poll() is None
+    begun = time.monotonic()
+    process.send_signal(signal.SIGINT)
+    ran = finished(process)
+    assert time.monotonic() - begun < 2
+    assert (ran.status, ran.err) == (130, "")
+    assert ran.out.splitlines()[-1].endswith("Go on with the same command")
 
 
 def test_the_message_says_the_command_that_goes_on(root, whole, tmp_path, monkeypatch):

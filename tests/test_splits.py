@@ -239,6 +239,7 @@ def test_a_split_of_other_crystals(tmp_path):
     [
         ("", "empty"),
         ("a,train\nb,val\n", "row 1: the header cif_id,split is expected"),
+        ("cif_id\tsplit\na\ttrain\n", "row 1: one column, 'cif_id\\tsplit'; separated by tabs? commas are expected"),
         ("cif_id,split\na,train\nb,valid\n", "row 3: 'valid' is not train, val or test"),
         ("cif_id,split\na\n", "row 2: '' is not train"),
         ("cif_id,split\na,train\na,val\n", "row 3: id 'a' stands twice"),

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import cif_text, make_crystal, random_crystal
+from filelock import FileLock
 
 from cgcnn import build, dataset, store
 from cgcnn.graph import CrystalGraph, GraphSettings, build_graph
@@ -416,6 +417,52 @@ def test_two_runs_at_once(tmp_path):
     assert_holds(graph_store, files)
     live = sum(build_graph(read_crystal(file), SETTINGS).distances.nbytes for file in files.values())
     assert (graph_store.folder / "distances.0.bin").stat().st_size == live  # none was built twice
+
+
+class Stop(Exception):  # noqa: N818
+    """What a user's wish to stop raises."""
+
+
+def stop_after(count: int):
+    looks = iter(range(count - 1))
+
+    def check_stop() -> None:
+        if next(looks, None) is None:
+            raise Stop
+
+    return check_stop
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+@pytest.mark.parametrize("parts", [1, 2])
+def test_a_build_that_is_stopped_keeps_what_was_built(tmp_path, monkeypatch, jobs, parts):
+    monkeypatch.setattr(build, "FILES_A_TASK", 2)
+    monkeypatch.setattr(build, "SECONDS_ALONE", 0.0)
+    files = write_crystals(tmp_path, "abcdefgh")
+    with pytest.raises(Stop):
+        opened(tmp_path).update(files, jobs=jobs, quiet=True, check_stop=stop_after(parts))
+    graph_store = opened(tmp_path)
+    assert list(graph_store.row_of) == list("abcdefgh")[: 2 * parts]
+    assert update(graph_store, files) == ({}, 8 - 2 * parts)
+    assert_holds(graph_store, files)
+
+
+def test_a_build_that_has_nothing_left_to_do_is_not_stopped(tmp_path):
+    files = write_crystals(tmp_path, "abc")
+    assert update(opened(tmp_path), files, check_stop=stop_after(1)) == ({}, 3)
+    assert update(opened(tmp_path), files, verify=True, check_stop=stop_after(1)) == ({}, 0)
+
+
+def test_waiting_for_another_run_can_be_stopped(tmp_path, monkeypatch):
+    monkeypatch.setattr(store, "SECONDS_A_LOOK", 0.01)
+    files = write_crystals(tmp_path, "abc")
+    graph_store = opened(tmp_path)
+    graph_store.folder.mkdir(parents=True)
+    with FileLock(graph_store.folder / "lock"):
+        with pytest.raises(Stop):
+            update(graph_store, files, check_stop=stop_after(3))
+        assert not opened(tmp_path).row_of
+    assert update(graph_store, files) == ({}, 3)
 
 
 # --- where it lies ------------------------------------------------------------------------------------

@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cgcnn.tasks import CATEGORY, CLASSIFICATION, TRANSFORMS, Normalizer, Task, TaskSet, class_labels
@@ -15,6 +15,7 @@ NAN = math.nan
 # --- normaliser ---------------------------------------------------------------------------------------
 
 
+@settings(deadline=None)
 @given(
     labels=st.lists(st.floats(1e-3, 1e4), min_size=1, max_size=30),
     transform=st.sampled_from(sorted(TRANSFORMS)),
@@ -108,11 +109,15 @@ def test_columns_go_by_name():
         (["band_gap", "work_function"], "band_gap"),
         (["Eg_direct_Gap", "energy"], "Eg_direct_Gap"),
         (["gap_hse", "energy", "band_gap"], "band_gap"),
-        (["p", "q", "r"], "q"),
+        (["work_function", "bulk_modulus"], None),
+        (["p", "q", "r"], None),
+        (["target_1", "target_2", "target_3"], "target_2"),  # a table without header
+        (["target_3", "target_2"], "target_2"),
+        (["target_1", "target_2:class", "target_3"], None),
         (["p"], None),
         (["band_gap"], "band_gap"),
         (["p", "gap:class"], None),
-        (["p", "gap:class", "q"], "q"),
+        (["p", "gap:class", "q"], None),
     ],
 )
 def test_which_target_is_the_band_gap(names, gap):
