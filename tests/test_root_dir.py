@@ -2,6 +2,7 @@
 
 import csv
 import importlib.util
+import re
 from pathlib import Path
 
 import pytest
@@ -150,12 +151,22 @@ def test_electronegativity_variance_is_blank_when_undefined(builder):
     assert ionisation == pytest.approx((15.7596 + 21.5645) / 2, abs=1e-3)
 
 
+def same_text(one: Path, other: Path) -> bool:
+    """Whether two files say the same, numbers to 1e-8: processors round the last digit differently."""
+    texts = [path.read_text(encoding="utf-8") for path in (one, other)]
+    number = r"\d+\.\d+"
+    values = [list(map(float, re.findall(number, text))) for text in texts]
+    return re.sub(number, "", texts[0]) == re.sub(number, "", texts[1]) and values[0] == pytest.approx(
+        values[1], rel=1e-9, abs=1.1e-8
+    )
+
+
 def test_the_script_reproduces_the_folder(builder, tmp_path):
     builder.main(["--out", str(tmp_path)])
     written = {path.name for path in tmp_path.iterdir()}
     assert written == {path.name for path in ROOT_DIR.glob("*.cif")} | set(GENERATED_TABLES)
     for name in written:
-        assert (tmp_path / name).read_bytes() == (ROOT_DIR / name).read_bytes(), name
+        assert same_text(tmp_path / name, ROOT_DIR / name), name
 
 
 def test_the_script_reproduces_the_samples(builder, tmp_path, materials):
@@ -164,7 +175,7 @@ def test_the_script_reproduces_the_samples(builder, tmp_path, materials):
         written = {path.name for path in (tmp_path / folder).iterdir()}
         assert written == {path.name for path in (DATA / folder).iterdir() if path.name != ".cgcnn_cache"}
         for name in written:
-            assert (tmp_path / folder / name).read_bytes() == (DATA / folder / name).read_bytes(), name
+            assert same_text(tmp_path / folder / name, DATA / folder / name), name
     with (DATA / "sample-classification" / "id_prop.csv").open(newline="", encoding="utf-8") as handle:
         labels = dict(csv.reader(handle))
     assert 24 <= len(labels) <= 30
