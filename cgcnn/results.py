@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from cgcnn import checkpoint, report
+from cgcnn import checkpoint, html_report, report
 from cgcnn.checkpoint import TrainedModel
 from cgcnn.inference import Model
 from cgcnn.prepare import untrained_model, validation
@@ -56,6 +56,7 @@ def finish(run: Experiment, graph_seconds: float) -> RunResult:
     run.say(
         f"predictions: {out.top('test_results.csv')}; model: {out.top('model_best.pth.tar')}; more in {out.result}"
     )
+    html_report.write_report(run, metrics, tables, graph_seconds)
     return RunResult(metrics, predictions, Model(models[best]), out.file("trained_model.pt"))
 
 

@@ -147,7 +147,7 @@ def test_root_dir_writes_every_file(full):
     start = "step_attention_adaptive_cond_cls0.60_ratio1.00_thresh0.50_task2w0.50_aux+_aux1w0.10_aux2w0.10_aux3w0.05"
     run_id = f"{start}_minbg0.015_lr0.01_e3_wd0.0"
     endings = ["metrics.csv", "mae.csv", "config.toml", "trained_model.pt", "overall_timing_summary.csv"]
-    endings += ["adaptive_weights_summary.csv"]
+    endings += ["adaptive_weights_summary.csv", "report.html"]
     for k in (1, 2):
         endings += [f"split{k}_{e}" for e in ("trained_model.pt", "timing.csv", "ids.csv", "history.csv")]
     expected = {f"{run_id}_{ending}" for ending in endings} | {"log", "predictions"}
