@@ -23,10 +23,9 @@ def fit(root_dir, **flags) -> RunResult:
 
     Files are written as there, under `out_dir`. Raises DataError where main.py would print an error.
     """
-    from cgcnn.cli import parse_training, to_argv
-    from cgcnn.experiment import run
+    from cgcnn.cli import parse_training, to_argv, train
 
-    return run(parse_training([str(root_dir), *to_argv(flags)]))
+    return train(parse_training([str(root_dir), *to_argv(flags)]))
 
 
 def load_model(path, *, elements=None, device: str = "cpu") -> Model:

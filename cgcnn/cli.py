@@ -6,9 +6,13 @@ import argparse
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cgcnn.flags import EXIT_BAD_INPUT, PARTS, PRESETS, Parser, prediction_parser, training_parser
 from cgcnn.labels import DataError
+
+if TYPE_CHECKING:
+    from cgcnn.results import RunResult
 
 # Seed spellings with an underscore or another case that are the same flag.
 _ALIASES = {
@@ -39,6 +43,9 @@ def parse_training(argv: Sequence[str]) -> argparse.Namespace:
     if resumed := given.get("resume", config.get("resume")):
         saved = _saved_flags(Path(resumed))
     layers = [saved, config, given]
+    start = next((layer["init_from"] for layer in reversed(layers) if "init_from" in layer), None)
+    if start and not saved:
+        layers.insert(0, _network_flags(Path(start)))
     preset = next((layer["preset"] for layer in reversed(layers) if "preset" in layer), None)
     if preset:
         layers.insert(0, explicit([".", *to_argv(PRESETS[preset])]))
@@ -84,6 +91,17 @@ def _saved_flags(path: Path) -> dict:
         raise DataError(f"{path}: a model, but no run to resume; use the checkpoint.pth.tar of the run")
     flags = explicit([".", *to_argv(content["args"])], where=str(path))
     return {name: value for name, value in flags.items() if name not in ("max_time", "out_dir", "config")}
+
+
+def _network_flags(path: Path) -> dict:
+    """The flags of a model's network and graphs: what starts from its weights has them, unless told otherwise."""
+    from cgcnn import checkpoint
+
+    model = checkpoint.load(path)
+    flags = {name: value for name, value in model.config.items() if name != "dropout"}
+    flags |= {"neighbors": model.graph.neighbours, "max_num_nbr": model.graph.max_num_nbr, "model": model.name}
+    flags["atom_features"] = model.args.get("atom_features", "json")
+    return explicit([".", *to_argv(flags)], where=str(path))
 
 
 def to_argv(flags: Mapping[str, object]) -> list[str]:
@@ -144,6 +162,17 @@ def train_command(argv: Sequence[str] | None = None) -> int:
     return run_script(_train, argv)
 
 
+def train(args: argparse.Namespace) -> RunResult:
+    """One run, or those of a learning curve."""
+    if args.learning_curve:
+        from cgcnn.learning_curve import learning_curve
+
+        return learning_curve(args)
+    from cgcnn.experiment import run
+
+    return run(args)
+
+
 def predict_command(argv: Sequence[str] | None = None) -> int:
     """predict.py."""
     return run_script(_predict, argv)
@@ -155,10 +184,7 @@ def sweep_command(argv: Sequence[str] | None = None) -> int:
 
 
 def _train(argv: Sequence[str]) -> int:
-    args = parse_training(argv)
-    from cgcnn.experiment import run
-
-    return run(args).exit_status
+    return train(parse_training(argv)).exit_status
 
 
 def _predict(argv: Sequence[str]) -> int:
@@ -229,6 +255,11 @@ def _check(args: argparse.Namespace) -> None:
     chosen = [word.removesuffix(":class") for word in args.targets or ()]
     if twice := [name for k, name in enumerate(chosen) if name in chosen[:k]]:
         raise DataError(f"--targets: {twice[0]} stands twice")
+    for name in ("freeze_body", "reset_heads"):
+        if getattr(args, name) and not args.init_from:
+            raise DataError(f"{_flag(name)} needs --init-from")
+    if args.learning_curve and (args.resume or args.train_fraction != 1):
+        raise DataError("--learning-curve makes its own runs: leave out --resume and --train-fraction")
     if args.ema and args.swa:
         raise DataError("--ema and --swa exclude each other")
     if args.swa >= args.epochs:

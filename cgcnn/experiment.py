@@ -19,6 +19,7 @@ from cgcnn import checkpoint, report
 from cgcnn.batch import Collator
 from cgcnn.checkpoint import TrainedModel
 from cgcnn.dataset import load_dataset
+from cgcnn.duplicates import duplicate_rows
 from cgcnn.files import is_writable
 from cgcnn.interrupt import Interrupted, StopRequest
 from cgcnn.labels import DataError
@@ -31,6 +32,7 @@ from cgcnn.results import RunResult, finish
 from cgcnn.settings import fit_settings, split_settings, write_config
 from cgcnn.splits import Split, make_splits, read_split
 from cgcnn.training import Epoch, Trainer, TrainingError
+from cgcnn.transfer import freeze_body, take_over
 
 
 @dataclass
@@ -89,8 +91,10 @@ class Experiment:
         if not is_writable(self.out.result):
             raise DataError(f"--out-dir {args.out_dir}: cannot be written")
         saved = checkpoint.read(Path(args.resume)) if args.resume else None
+        self.source = _model_to_start_from(args)
         self.data = load_dataset(args, self.stop.check)
-        self.splits = self._splits()
+        splits = enumerate(self._splits())
+        self.splits = [split.shortened(args.train_fraction, args.seed + k) for k, split in splits]
         graph_seconds = time.monotonic() - self.begun
         self._announce(graph_seconds)
         # labels that cannot be learned end here
@@ -106,6 +110,7 @@ class Experiment:
             self.say(f"{len(self.data.failed)} crystals are left out, with the reason in {path}")
         for k, split in enumerate(self.splits):
             split.write(self.out.file(f"split{k + 1}_ids.csv"), self.data.ids)
+        self._warn_of_duplicates()
         self.collator = Collator(self.data.table, self.data.labels, self.data.global_features)
         for k in range(len(self.done), len(self.splits)):
             self._fit_split(k, templates[k], saved["training"] if saved and k == len(self.done) else None)
@@ -138,6 +143,23 @@ class Experiment:
         self.say(f"tasks: {', '.join(f'{t.name} ({t.kind})' for t in data.tasks)}; on {self.device}")
         self.say(f"run {self.out.run_id}")
 
+    def _warn_of_duplicates(self) -> None:
+        """Crystals outside the training part that are also in it, which makes a test error too small."""
+        rows = [
+            {"split": k, **row}
+            for k, split in enumerate(self.splits, start=1)
+            for row in duplicate_rows(self.data.table, split, self.data.ids)
+        ]
+        if rows:
+            path = self.out.file("near_duplicates.csv")
+            report.write_table(path, pd.DataFrame(rows))
+            parts = ", ".join(f"{sum(row['part'] == part for row in rows)} {part}" for part in ("val", "test"))
+            self.say(
+                f"near-duplicates or polytypes of training crystals: {parts}"
+                + (" (all splits)" if len(self.splits) > 1 else "")
+                + f"; --group-by formula keeps them together; named in {path}"
+            )
+
     def _fit_split(self, k: int, template: TrainedModel, saved: Mapping | None) -> None:
         """Train the networks of split k, from the saved state if there is one."""
         logger = setup_logger(self.out.run_id, k + 1, self.out.result / "log")
@@ -165,6 +187,13 @@ class Experiment:
         torch.manual_seed(seed)
         network = template.build()
         network.fit_statistics(self.collator[rows] for rows in torch.tensor(split.train).split(args.batch_size))
+        if self.source is not None:
+            normalizers, tasks = template.normalizers, template.tasks
+            lines = take_over(network, tasks, normalizers, self.source, member=member, reset_heads=args.reset_heads)
+            if k == member == 0:
+                self.say("\n".join(lines))
+        if args.freeze_body:
+            freeze_body(network)
         network.to(self.device)
         val = torch.tensor(split.val)
         return Trainer(
@@ -293,6 +322,14 @@ def run(args: Namespace, say: Callable[[str], None] = print) -> RunResult:
     except TrainingError as error:
         kept = f"; the last good state is in {path}" if path.exists() else ""
         raise DataError(f"{error}{kept}") from None
+
+
+def _model_to_start_from(args: Namespace) -> TrainedModel | None:
+    """The model of --init-from; an atom_init.json in the data folder is that of original weights, too."""
+    if not args.init_from:
+        return None
+    own_table = Path(args.data_options[0]) / "atom_init.json"
+    return checkpoint.load(Path(args.init_from), own_table if own_table.exists() else None)
 
 
 def _described(tasks: Sequence[Mapping]) -> str:

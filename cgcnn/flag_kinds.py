@@ -62,6 +62,14 @@ def ratio(text: str) -> float:
     return number
 
 
+def share(text: str) -> float:
+    """A number above 0, up to 1."""
+    number = ratio(text)
+    if number == 0:
+        raise argparse.ArgumentTypeError("0 leaves nothing")
+    return number
+
+
 def below_one(text: str) -> float:
     """A number from 0 to below 1."""
     number = ratio(text)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from cgcnn.flag_kinds import Pairs, at_least, below_one, choice, duration, pair, ratio
+from cgcnn.flag_kinds import Pairs, at_least, below_one, choice, duration, pair, ratio, share
 from cgcnn.labels import DataError
 
 EXIT_BAD_INPUT = 2
@@ -19,6 +19,7 @@ PRESETS: dict[str, dict] = {
         "atom_features": "json+properties",
         "environment": True,
         "global_features": "valence",
+        "task1_weight": 1.0,
         "auxiliary_tasks": True,
         "aux_task1_weight": 0.0,
         "aux_task2_weight": 0.2,
@@ -56,6 +57,7 @@ def training_parser() -> Parser:
         help="data folder; then, as in the original code, max_num_nbr radius dmin step random_seed",
     )
     _add_setup(parser.add_argument_group("run"))
+    _add_start(parser.add_argument_group("starting point and amount of data"))
     _add_tasks(parser.add_argument_group("tasks"))
     _add_loss(parser.add_argument_group("loss"))
     _add_data(parser.add_argument_group("data and splits"))
@@ -98,6 +100,31 @@ def _add_setup(group) -> None:
         default=10,
         metavar="N",
         help="batches a log line (default: 10)",
+    )
+
+
+def _add_start(group) -> None:
+    add = group.add_argument
+    add("--init-from", metavar="MODEL", help="start from the weights of this model, ours or original CGCNN")
+    add(
+        "--freeze-body",
+        action=argparse.BooleanOptionalAction,
+        default=False,
+        help="with --init-from: only the heads learn",
+    )
+    add(
+        "--reset-heads",
+        action=argparse.BooleanOptionalAction,
+        default=False,
+        help="with --init-from: heads start anew even where the tasks are the same",
+    )
+    add("--train-fraction", type=share, default=1.0, metavar="F", help="use this share of the training part (1)")
+    add(
+        "--learning-curve",
+        nargs="+",
+        type=share,
+        metavar="F",
+        help="a run for each of these shares of the training part: would more labels help?",
     )
 
 

@@ -19,7 +19,7 @@ from cgcnn.tasks import CATEGORY, TARGET, Task, TaskSet
 from cgcnn.training import Epoch
 
 _OWN_FILES = (
-    r"(metrics|mae|failed|overall_timing_summary|adaptive_weights_summary)\.csv|config\.toml|report\.html"
+    r"(metrics|mae|failed|near_duplicates|overall_timing_summary|adaptive_weights_summary)\.csv|config\.toml|report\.html"
     r"|split\d+_(ids|timing|history)\.csv|(split\d+_)?trained_model\.pt"
 )
 _TOP_FILES = ("checkpoint.pth.tar", "model_best.pth.tar", "test_results.csv")
@@ -47,11 +47,16 @@ class Outputs:
     def predictions(self) -> Path:
         return self.result / "predictions" / f"{self.run_id}_predictions.csv"
 
+    @property
+    def validation(self) -> Path:
+        return self.result / "predictions" / f"{self.run_id}_validation.csv"
+
     def files(self) -> list[Path]:
         """The files of this run that are there, but for its logs."""
         mine = re.compile(re.escape(self.run_id) + f"_({_OWN_FILES})")
         found = [path for path in sorted(self.result.glob("*")) if mine.fullmatch(path.name)]
-        return found + [path for path in (self.predictions, *map(self.top, _TOP_FILES)) if path.exists()]
+        others = (self.predictions, self.validation, *map(self.top, _TOP_FILES))
+        return found + [path for path in others if path.exists()]
 
     def move_old(self) -> str | None:
         """Files of an earlier run of these names to result/previous/<time>; the line that says so."""

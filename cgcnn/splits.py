@@ -6,7 +6,7 @@ import csv
 import io
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from cgcnn.files import write_text
@@ -25,6 +25,14 @@ class Split:
 
     def __getitem__(self, part: str) -> list[int]:
         return getattr(self, part)
+
+    def shortened(self, share: float, seed: int) -> Split:
+        """With a share of the training part, at least one crystal; a smaller share is part of a larger one."""
+        if share == 1:
+            return self
+        order = self.train[:]
+        random.Random(seed).shuffle(order)
+        return replace(self, train=order[: max(1, round(share * len(order)))])
 
     def write(self, path: Path, ids: Sequence[str]) -> None:
         """A table `cif_id,split` that --split-file reads again."""

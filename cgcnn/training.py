@@ -99,7 +99,9 @@ class Trainer:
     seconds: float = 0.0
 
     def __post_init__(self) -> None:
-        self.optimizer = OPTIMIZERS[self.settings.optimizer](self.model.parameters(), self.settings)
+        self.optimizer = OPTIMIZERS[self.settings.optimizer](
+            [parameter for parameter in self.model.parameters() if parameter.requires_grad], self.settings
+        )
         self.average = self._average()
         self.best_epoch = self.epoch - 1  # patience counts from the first epoch
 
@@ -137,7 +139,7 @@ class Trainer:
         begun = time.monotonic()
         already = self.seconds
         batches = self.batches(self.epoch)
-        self.model.train()
+        train_mode(self.model)
         for batch in loader(self.collator, batches[self.batch :], workers=self.settings.workers):
             self._step(batch.to(self.device), len(batches))
             self.batch += 1
@@ -201,11 +203,11 @@ class Trainer:
     @torch.no_grad()
     def _refresh_statistics(self, model: nn.Module) -> None:
         """Batch-norm statistics of averaged weights: one pass over the training part."""
-        norms = [m for m in model.modules() if isinstance(m, nn.BatchNorm1d)]
+        train_mode(model)
+        norms = [m for m in model.modules() if isinstance(m, nn.BatchNorm1d) and m.training]
         momenta = [norm.momentum for norm in norms]
         for norm in norms:
             norm.reset_running_stats()
-        model.train()
         for k, rows in enumerate(self._divided(self.rows)):
             for norm in norms:
                 norm.momentum = 1.0 / (k + 1)
@@ -254,6 +256,14 @@ class Trainer:
         self.history = [Epoch(**epoch) for epoch in state["history"]]
         self.sums = {name: value.to(self.device) for name, value in state["sums"].items()}
         self.seconds = state["seconds"]
+
+
+def train_mode(model: nn.Module) -> None:
+    """As model.train(), but the statistics of a normalisation whose weights do not learn stay as they are, too."""
+    model.train()
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm1d) and not any(p.requires_grad for p in module.parameters()):
+            module.eval()
 
 
 def moving_average(decay: float) -> Callable[[Sequence[Tensor], Sequence[Tensor], Tensor], None]:
