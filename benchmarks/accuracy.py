@@ -22,7 +22,7 @@ SETTINGS = {
     "spec": {"pooling": "attention", "epochs": 120},
     "spec, mean pooling": {"epochs": 120},
     "accurate": {"preset": "accurate"},
-    "accurate, targets 1 : 1": {"preset": "accurate", "task1_weight": 0.5},
+    "accurate, first target 2 : 1": {"preset": "accurate", "task1_weight": 1},
     "accurate, one network": {"preset": "accurate", "ensemble": 1},
     "accurate, no surroundings": {"preset": "accurate", "ensemble": 1, "environment": False},
     "accurate, CGCNN elements": {"preset": "accurate", "ensemble": 1, "atom_features": "json"},

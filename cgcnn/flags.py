@@ -19,7 +19,6 @@ PRESETS: dict[str, dict] = {
         "atom_features": "json+properties",
         "environment": True,
         "global_features": "valence",
-        "task1_weight": 1.0,
         "auxiliary_tasks": True,
         "aux_task1_weight": 0.0,
         "aux_task2_weight": 0.2,
