@@ -1,0 +1,148 @@
+"""The flags of grid_search.py: its own, and those of main.py, which every trial gets. Imports nothing heavy."""
+
+from __future__ import annotations
+
+import os
+import re
+from argparse import Namespace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from cgcnn.cli import explicit, normalise, parse_training, to_argv
+from cgcnn.flag_kinds import at_least, duration
+from cgcnn.flags import Parser, training_parser
+from cgcnn.labels import DataError
+from cgcnn.sweep_axes import Axis, flags_of, published_axes, read_axes
+
+SAMPLERS = ("grid", "random", "tpe")
+_OWN = {
+    "grid": (),
+    "grid_file": None,
+    "sampler": "grid",
+    "trials": None,
+    "jobs": 1,
+    "storage": None,
+    "study": None,
+    "retry_failed": False,
+    "grace": 60.0,
+}
+# Flags of main.py that a sweep takes for itself, or has no use for.
+_TAKEN = {"out_dir": ".", "max_time": None, "threads": None}
+_REFUSED = {
+    "resume": "a sweep goes on when the same command is started again",
+    "start_epoch": "trials start at the first epoch, or where they were stopped",
+    "learning_curve": "is several runs, and a trial is one",
+}
+
+
+@dataclass(frozen=True)
+class SweepFlags:
+    """A sweep as the user asks for it.
+
+    words: data folder and flags of main.py that every trial has. is_published: the axes are not the user's. trials:
+    None, or how many to draw. storage: a database URL, None for a file in result/. grace, max_time: seconds.
+    threads: of a trial.
+    """
+
+    words: tuple[str, ...]
+    axes: tuple[Axis, ...]
+    is_published: bool
+    seed: int
+    sampler: str
+    trials: int | None
+    jobs: int
+    storage: str | None
+    study: str
+    retry_failed: bool
+    grace: float
+    out_dir: Path
+    max_time: float | None
+    threads: int
+
+    @property
+    def data(self) -> Path:
+        return Path(self.words[0])
+
+    @property
+    def folder(self) -> Path:
+        """Where the trials' folders lie."""
+        return self.out_dir / "result" / f"sweep_{self.study}"
+
+    def command(self, values: Mapping[str, object]) -> list[str]:
+        """The words of main.py for one combination, axis → value."""
+        return [*self.words, *to_argv(flags_of(values))]
+
+    def settle(self, values: Mapping[str, object]) -> Namespace:
+        """All flags of that trial. Raises DataError for a combination that main.py refuses."""
+        return parse_training(self.command(values))
+
+
+def sweep_parser() -> Parser:
+    """Flags of grid_search.py: all of main.py's, then those of the sweep."""
+    parser = training_parser()
+    parser.prog = "grid_search.py"
+    parser.description = (
+        "Run main.py for every combination of some flags, and put the results into one table. Starting the same "
+        "command again continues; starting it on several machines with one --storage shares the work."
+    )
+    add = parser.add_argument_group("sweep (the flags above are passed on to every trial)").add_argument
+    add(
+        "--grid",
+        nargs="+",
+        metavar="FLAG=VALUE,…",
+        help="axes: pooling=mean,attention lr=0.005,0.011; on/off for a switch; sc-metal-ratio sets both weights; "
+        "lr=0.001..0.03:log to draw from (default: the published sweep)",
+    )
+    add("--grid-file", metavar="TOML", help="axes as a file: pooling = ['mean', 'attention']")
+    add("--sampler", choices=SAMPLERS, help="grid: every combination; random, tpe: --trials of them (grid)")
+    add("--trials", type=at_least(1), metavar="N", help="combinations to draw (with random, tpe)")
+    add("--jobs", type=at_least(1), metavar="N", help="trials at once on this machine (1)")
+    add("--storage", metavar="URL", help="database of the sweep (default: result/sweep_<name>.db)")
+    add("--study", metavar="NAME", help="name of the sweep (default: that of the data folder)")
+    add("--retry-failed", action="store_true", help="run failed trials once more")
+    add("--grace", type=duration, metavar="TIME", help="a worker silent for so long counts as dead (60s)")
+    return parser
+
+
+def parse_sweep(argv: Sequence[str]) -> SweepFlags:
+    """The command line of grid_search.py. Raises DataError for what is no flag, no axis, or no value of it."""
+    given = explicit(normalise(argv), parser=sweep_parser())
+    own = {name: given.pop(name, default) for name, default in (_OWN | _TAKEN).items()}
+    for name, reason in _REFUSED.items():
+        if name in given:
+            raise DataError(f"--{name.replace('_', '-')}: {reason}")
+    words = [*given.pop("data_options"), *to_argv(given)]
+    if not Path(words[0]).is_dir():
+        raise DataError(f"{words[0]}: no such folder")
+    base = parse_training(words)
+    parser = training_parser()
+    changed = [name for name, value in vars(base).items() if value != parser.get_default(name)]
+    axes = read_axes(own.pop("grid"), own.pop("grid_file"))
+    is_published = not axes
+    axes = axes or published_axes([*given, *changed])
+    for axis in axes:
+        if both := set(flags_of({axis.name: 1})).intersection(given):
+            raise DataError(f"--{both.pop().replace('_', '-')} is a flag and an axis ({axis.name}): leave out one")
+    _check_sampler(own["sampler"], own["trials"], axes)
+    own["threads"] = own["threads"] or max(1, _cores() // own["jobs"])
+    own["study"] = own["study"] or re.sub(r"[^\w.+-]", "_", Path(words[0]).resolve().name)
+    if not re.fullmatch(r"[\w.+-]+", own["study"]):
+        raise DataError(f"--study {own['study']!r}: letters, digits and . _ + - only")
+    own["out_dir"] = Path(own["out_dir"])
+    return SweepFlags(tuple(words), tuple(axes), seed=base.seed, is_published=is_published, **own)
+
+
+def _check_sampler(sampler: str, trials: int | None, axes: Sequence[Axis]) -> None:
+    if sampler == "grid":
+        if ranges := [axis for axis in axes if axis.range]:
+            raise DataError(f"--grid {ranges[0].name}={ranges[0].range}: a range needs --sampler random or tpe")
+        if trials is not None:
+            raise DataError("--trials is for --sampler random or tpe; grid runs every combination")
+    elif trials is None:
+        raise DataError(f"--sampler {sampler} needs --trials N")
+
+
+def _cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
