@@ -31,6 +31,7 @@ def fit(root_dir, **flags) -> RunResult:
 def load_model(path, *, elements=None, device: str = "cpu") -> Model:
     """A trained model, ours or original CGCNN weights: `load_model(path).predict(structures)` → DataFrame.
 
+    path: of one, or of several that predict the same, which are averaged, with their standard deviation.
     elements: the atom_init.json of original weights that were trained with another one than CGCNN's.
     """
     from cgcnn.inference import load_model as load

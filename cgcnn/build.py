@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import os
-import signal
-import threading
 import time
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from cgcnn.graph import CrystalGraph, GraphSettings, build_graph, build_graphs
 from cgcnn.structures import Crystal, StructureError, read_crystal
+from cgcnn.workers import sigint_ignored
 
 FILES_A_TASK = 64
 SECONDS_ALONE = 1.5  # before worker processes are worth starting
@@ -47,25 +45,12 @@ def build_all(items: Sequence[Item], settings: GraphSettings, jobs: int) -> Iter
         from joblib import Parallel, delayed
 
         parallel = Parallel(n_jobs=jobs, return_as="generator", batch_size=1)
-        with _sigint_ignored():
+        with sigint_ignored():
             results = parallel(delayed(build_task)(task, settings) for task in tasks[done:])
         with warnings.catch_warnings():
             # whoever leaves the results early means to cancel what is left of the tasks
             warnings.filterwarnings("ignore", r"\d+ tasks (have been|which were)", UserWarning)
             yield from results
-
-
-@contextmanager
-def _sigint_ignored() -> Iterator[None]:
-    """Processes that are started meanwhile inherit it: a terminal sends Ctrl-C to them too, but one decides."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 def build_task(items: Sequence[Item], settings: GraphSettings) -> list[Built]:
@@ -87,16 +72,21 @@ def build_task(items: Sequence[Item], settings: GraphSettings) -> list[Built]:
             continue
         crystals.append(crystal)
         waiting.append((crystal_id, stamp))
-    try:
-        graphs = build_graphs(crystals, settings)
-    except StructureError:
-        graphs = [_graph_or_error(crystal, settings) for crystal in crystals]
+    graphs = graphs_or_errors(crystals, settings)
     for (crystal_id, stamp), crystal, graph in zip(waiting, crystals, graphs, strict=True):
         if isinstance(graph, StructureError):
             results.append(Built(crystal_id, error=_reason(graph)))
         else:
             results.append(Built(crystal_id, stamp, graph, crystal.reduced_formula))
     return results
+
+
+def graphs_or_errors(crystals: Sequence[Crystal], settings: GraphSettings) -> list[CrystalGraph | StructureError]:
+    """Graphs built together; where that fails, one by one, with the error in place of a graph."""
+    try:
+        return list(build_graphs(crystals, settings))
+    except StructureError:
+        return [_graph_or_error(crystal, settings) for crystal in crystals]
 
 
 def _graph_or_error(crystal: Crystal, settings: GraphSettings) -> CrystalGraph | StructureError:

@@ -18,6 +18,7 @@ from cgcnn.files import replacing
 from cgcnn.graph import GraphSettings
 from cgcnn.labels import DataError
 from cgcnn.model import build_model
+from cgcnn.novelty import TrainingDomain
 from cgcnn.prediction import GapRule
 from cgcnn.tasks import CLASSIFICATION, Normalizer, Task, TaskSet
 
@@ -40,6 +41,7 @@ class TrainedModel:
     is_original: bool = False  # weights of the original code, which bring no element vectors
     args: dict = field(default_factory=dict)
     networks: list[nn.Module] = field(default_factory=list)
+    domain: TrainingDomain | None = None  # what it was trained on; None where the file does not say
 
     def build(self) -> nn.Module:
         """A new network of this kind, with weights drawn at random."""
@@ -70,6 +72,7 @@ class TrainedModel:
             "rule": self.rule and self.rule.to_dict(),
             "unnamed": self.unnamed,
             "args": self.args,
+            "domain": self.domain and self.domain.to_dict(),
             "state_dict": states[0] if states else {},
             "members": states if len(states) > 1 else [],
         }
@@ -86,6 +89,7 @@ class TrainedModel:
             rule=GapRule(**saved["rule"]) if saved["rule"] else None,
             unnamed=saved["unnamed"],
             args=dict(saved["args"]),
+            domain=TrainingDomain.from_dict(saved["domain"]) if saved.get("domain") else None,
         )
         return model.with_states(saved["members"] or [saved["state_dict"]])
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cgcnn.flags import EXIT_BAD_INPUT, PARTS, PRESETS, Parser, prediction_parser, training_parser
+from cgcnn.flags import EXIT_BAD_INPUT, PARTS, PRESETS, Parser, training_parser
 from cgcnn.labels import DataError
 
 if TYPE_CHECKING:
@@ -188,8 +188,12 @@ def _train(argv: Sequence[str]) -> int:
 
 
 def _predict(argv: Sequence[str]) -> int:
-    args = prediction_parser().parse_args(normalise(argv))
-    from cgcnn.inference import predict_files
+    from cgcnn.prediction_flags import parse_prediction
+    from cgcnn.workers import warm_up
+
+    args = parse_prediction(normalise(argv))
+    warm_up(Path(args.cifpath), args.workers)
+    from cgcnn.screening import predict_files  # torch only after the flags are right
 
     return predict_files(args)
 

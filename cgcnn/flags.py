@@ -340,17 +340,3 @@ def _add_learning(group) -> None:
         help="average the steps of the last epochs (0: off)",
     )
     add("--ensemble", type=at_least(1), default=1, metavar="N", help="networks trained and averaged (1)")
-
-
-def prediction_parser() -> Parser:
-    """The flags of predict.py."""
-    parser = Parser(prog="predict.py", allow_abbrev=False, description="Predict crystals with a trained model.")
-    parser.add_argument(
-        "modelpath", metavar="MODEL", help="model_best.pth.tar, *_trained_model.pt, or original weights"
-    )
-    parser.add_argument("cifpath", metavar="CIFPATH", help="a structure file, or a folder of them")
-    parser.add_argument("--output", default="test_results.csv", metavar="CSV", help="(default: test_results.csv)")
-    parser.add_argument("-b", "--batch-size", type=at_least(1), default=256, metavar="N", help="(256)")
-    parser.add_argument("--disable-cuda", action=argparse.BooleanOptionalAction, default=False, help="use the CPU")
-    parser.add_argument("--threads", type=at_least(1), metavar="N", help="CPU threads (default: torch's choice)")
-    return parser

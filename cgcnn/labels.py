@@ -75,7 +75,7 @@ def read_labels(
         seen.setdefault(crystal_id, line)
         numbers = []
         for column, cell in zip(columns, cells[1:], strict=True):
-            number = _number(cell)
+            number = parse_number(cell)
             if number is None:
                 faults.append(f"{path}, row {line}: {column} {cell!r} is not a finite number")
             numbers.append(number)
@@ -92,7 +92,7 @@ def read_categories(path: Path, ids: Sequence[str]) -> tuple[np.ndarray, str | N
     is missing or empty.
     """
     found = {cells[0]: cells[1] for _, cells in read_rows(path) if len(cells) > 1}
-    numbers = [_number(found.get(i, "")) for i in ids]
+    numbers = [parse_number(found.get(i, "")) for i in ids]
     category = np.array([x if x in (0.0, 1.0) else math.nan for x in numbers])
     unknown = int(np.isnan(category).sum())
     if unknown == len(ids):
@@ -117,7 +117,7 @@ def read_auxiliary(path: Path, ids: Sequence[str]) -> np.ndarray:
         if len(cells) <= max(columns):
             faults.append(f"{path}, row {line}: {len(cells)} columns, at least {max(columns) + 1} expected")
             continue
-        numbers = [_number(cells[c]) for c in columns]
+        numbers = [parse_number(cells[c]) for c in columns]
         if None in numbers:
             faults.append(f"{path}, row {line}: {cells[columns[numbers.index(None)]]!r} is not a finite number")
         found[cells[0]] = numbers
@@ -184,7 +184,7 @@ def _kind(cell: str) -> str:
     return "number"
 
 
-def _number(cell: str) -> float | None:
+def parse_number(cell: str) -> float | None:
     """The number in a cell, NaN for a blank one, None for what is neither."""
     if cell.lower() in MISSING:
         return math.nan

@@ -135,10 +135,16 @@ class CrystalGraphNetwork(nn.Module):
         """Vectors of the atoms (N, ·) and of the crystals (B, H)."""
         edges = self.expansion(batch.distances)
         atoms = self.body.atoms(self.atom_features(batch), edges, batch.centres, batch.neighbours)
-        crystals = self.body.crystals(atoms, batch.crystal, batch.num_atoms)
+        return atoms, self.crystal_vectors(atoms, batch.crystal, batch.num_atoms, batch.global_features)
+
+    def crystal_vectors(
+        self, atoms: Tensor, crystal: Tensor, num_atoms: Tensor, global_features: Tensor | None
+    ) -> Tensor:
+        """Atoms (N, ·) pooled, with what the network knows of whole crystals (B, G) → (B, H)."""
+        crystals = self.body.crystals(atoms, crystal, num_atoms)
         if self.join is not None:
-            crystals = functional.softplus(self.join(torch.cat([crystals, batch.global_features], dim=1)))
-        return atoms, crystals
+            crystals = functional.softplus(self.join(torch.cat([crystals, global_features], dim=1)))
+        return crystals
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         _, crystals = self.embed(batch)

@@ -90,6 +90,28 @@ def combine(members: Sequence[dict[str, Tensor]], tasks: TaskSet, rule: GapRule 
     return {name: values.numpy() for name, values in mean.items()}
 
 
+def deviations(members: Sequence[dict[str, Tensor]], tasks: TaskSet) -> dict[str, np.ndarray]:
+    """How far the members of an ensemble disagree: task → standard deviation over them (n,), {} for one alone.
+
+    Of a regression in its unit, before the metal rule; of a class, that of the probability of the predicted one.
+    """
+    if len(members) < 2:
+        return {}
+    found = {}
+    for task in tasks:
+        values = torch.stack([member[task.name] for member in members])
+        if not task.is_regression:
+            chosen = values.mean(0).argmax(dim=1)
+            values = values[:, torch.arange(len(chosen)), chosen]
+        found[task.name] = values.std(dim=0, correction=0).numpy()
+    return found
+
+
+def no_predictions(tasks: TaskSet) -> dict[str, np.ndarray]:
+    """What `combine` gives for no crystals."""
+    return {task.name: np.zeros((0, task.num_outputs) if task.kind == CLASSIFICATION else 0) for task in tasks}
+
+
 def predict_rows(
     models: Sequence[nn.Module],
     collator: Collator,
@@ -107,7 +129,7 @@ def predict_rows(
     check_stop: see `raw_outputs`.
     """
     if not len(rows):
-        return {task.name: np.zeros((0, task.num_outputs) if task.kind == CLASSIFICATION else 0) for task in tasks}
+        return no_predictions(tasks)
     options = {"batch_size": batch_size, "device": device, "check_stop": check_stop}
     members = [in_units(raw_outputs(model, collator, rows, **options), tasks, normalizers) for model in models]
     return combine(members, tasks, rule)

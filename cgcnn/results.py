@@ -13,7 +13,9 @@ import torch
 
 from cgcnn import checkpoint, html_report, report
 from cgcnn.checkpoint import TrainedModel
+from cgcnn.held_out import write_validation
 from cgcnn.inference import Model
+from cgcnn.novelty import training_domain
 from cgcnn.prepare import untrained_model, validation
 from cgcnn.settings import flags_as_plain
 
@@ -42,6 +44,7 @@ def finish(run: Experiment, graph_seconds: float) -> RunResult:
         tables.append(table)
     best = int(np.argmin([result.score for result in run.done]))
     metrics, predictions = _write(run, rows, tables, models, best)
+    write_validation(run, best, models[best])
     if len(rows) > 1:
         means = (
             f"{c} {metrics[c].mean():.4f} ± {metrics[c].std(ddof=0):.4f}"
@@ -70,6 +73,7 @@ def _test_split(run: Experiment, k: int) -> tuple[TrainedModel, dict, pd.DataFra
     unruled = run.predict(networks, model, val, rule=None)  # as when the epoch was chosen
     validated = unruled if model.rule is None else run.predict(networks, model, val, rule=model.rule)
     model.networks = [network.cpu() for network in networks]
+    model.domain = training_domain(model.networks[0], run.collator, torch.tensor(split.train), seed=run.args.seed)
     labels = data.labels[split.test]
     title = f"split {k + 1} of {len(run.splits)}" if len(run.splits) > 1 else "result"
     run.say(f"\n{title}: test part, {_which(result)} (best on validation)")

@@ -131,7 +131,12 @@ def read_crystal(path: str | os.PathLike) -> Crystal:
 
 
 def find_structure_files(folder: str | os.PathLike) -> dict[str, Path]:
-    """Id → structure file of a folder, sorted by id.
+    """Id → structure file of a folder, sorted by id; see `find_structure_names`."""
+    return {crystal_id: Path(name) for crystal_id, name in find_structure_names(folder).items()}
+
+
+def find_structure_names(folder: str | os.PathLike) -> dict[str, str]:
+    """Id → name of the structure file of a folder, sorted by id; a string takes a third of the memory of a Path.
 
     Files ``<id>.cif`` (or .json, .vasp, .poscar, .contcar, in any case; not atom_init.json), ``POSCAR_<id>``,
     ``POSCAR.<id>`` (or CONTCAR), and sub-folders ``<id>`` with a CONTCAR or else a POSCAR; no hidden ones.
@@ -154,7 +159,7 @@ def find_structure_files(folder: str | os.PathLike) -> dict[str, Path]:
                 found[crystal_id] = file
     except OSError as error:
         raise StructureError(f"the folder cannot be listed: {error.strerror}") from error
-    return {crystal_id: Path(found[crystal_id]) for crystal_id in sorted(found)}
+    return {crystal_id: found[crystal_id] for crystal_id in sorted(found)}
 
 
 def _file_id(name: str) -> str | None:

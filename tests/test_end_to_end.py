@@ -29,6 +29,7 @@ from cgcnn.cli import train_command
 
 TARGETS = ["work_function_target", "work_function_pred", "band_gap_target", "band_gap_pred"]
 CATEGORY = ["material_type_target", "material_type_pred", "metal_prob", "semiconductor_prob"]
+NOVELTY = ["unlike_training", "distance_to_training"]
 COMMON = ["--val-ratio", 0.2, "--test-ratio", 0.2, "--batch-size", 4]
 
 
@@ -112,7 +113,7 @@ def test_sample_classification_writes_the_probability_of_class_1(tmp_path):
     chosen = np.where(results.target == 1, results.prediction, 1 - results.prediction)
     assert row["target_Loss"] == pytest.approx(-np.log(chosen).mean(), rel=1e-4)
     assert predict(tmp_path / "model_best.pth.tar", data, tmp_path / "p.csv").status == 0
-    assert list(table(tmp_path / "p.csv")) == ["cif_id", "target", "prediction"]
+    assert list(table(tmp_path / "p.csv")) == ["cif_id", "target", "prediction", *NOVELTY]
 
 
 def test_vacancy_data_learns_an_energy_and_a_class(tmp_path):
@@ -130,7 +131,7 @@ def test_vacancy_data_learns_an_energy_and_a_class(tmp_path):
     assert row["formation_energy_MAE"][0] == pytest.approx(regression_metrics(*(results[c] for c in columns[:2]))[0])
     output = tmp_path / "p.csv"
     assert predict(tmp_path / "model_best.pth.tar", data, output).status == 0
-    assert list(table(output)) == ["cif_id", *columns]
+    assert list(table(output)) == ["cif_id", *columns, *NOVELTY]
 
 
 @pytest.mark.parametrize("name", ["unnamed", "named"])
@@ -152,7 +153,10 @@ def test_root_dir_writes_every_file(full):
         endings += [f"split{k}_{e}" for e in ("trained_model.pt", "timing.csv", "ids.csv", "history.csv")]
     expected = {f"{run_id}_{ending}" for ending in endings} | {"log", "predictions"}
     assert {path.name for path in results.iterdir()} == expected
-    assert [path.name for path in (results / "predictions").iterdir()] == [f"{run_id}_predictions.csv"]
+    assert sorted(path.name for path in (results / "predictions").iterdir()) == [
+        f"{run_id}_predictions.csv",
+        f"{run_id}_validation.csv",
+    ]
     logs = sorted(path.name for path in (results / "log").iterdir())
     assert [name.rpartition("_split")[0] for name in logs] == [run_id, run_id]
     assert [path.read_text().count(" train ") for path in sorted((results / "log").iterdir())] == [3, 3]
@@ -636,7 +640,7 @@ def test_a_folder_of_broken_crystals_alone_gives_an_empty_table(regression, tmp_
     (tmp_path / "bad").mkdir()
     (tmp_path / "bad" / "x.cif").write_text("nothing")
     assert predict(out / "model_best.pth.tar", tmp_path / "bad", tmp_path / "p.csv").status == 3
-    assert (tmp_path / "p.csv").read_text() == "cif_id,target,prediction\n"
+    assert (tmp_path / "p.csv").read_text() == f"cif_id,target,prediction,{','.join(NOVELTY)}\n"
 
 
 def test_an_earlier_prediction_is_moved_aside(regression, tmp_path):
@@ -682,7 +686,8 @@ def test_python_calls_do_what_the_commands_do(root, tmp_path, capsys):
     predicted = cgcnn.load_model(result.model_path).predict(
         [Structure.from_file(f) for f in files], [f.stem for f in files]
     )
-    assert list(predicted) == ["cif_id", "work_function_pred", "band_gap_pred"]
+    assert list(predicted) == ["cif_id", "work_function_pred", "band_gap_pred", *NOVELTY]
+    predicted = predicted.drop(columns="unlike_training")
     assert predict(result.model_path, root, tmp_path / "p.csv").status == 0
     command = table(tmp_path / "p.csv").set_index("cif_id").loc[predicted.cif_id, list(predicted)[1:]]
     assert predicted.set_index("cif_id").to_numpy() == pytest.approx(command.to_numpy(), rel=1e-4, abs=1e-5)
@@ -693,7 +698,7 @@ def test_python_prediction_without_ids_and_without_structures(regression):
     model = cgcnn.load_model(out / "model_best.pth.tar")
     assert model.predict(sorted(data.glob("*.cif"))[:2]).cif_id.tolist() == ["0", "1"]
     empty = model.predict([])
-    assert list(empty) == ["cif_id", "prediction"]
+    assert list(empty) == ["cif_id", "prediction", *NOVELTY]
     assert len(empty) == 0
 
 

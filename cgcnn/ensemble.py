@@ -1,0 +1,230 @@
+"""Several models, of several networks each, as one: the mean of all networks and how far they disagree."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from cgcnn.batch import Collator
+from cgcnn.checkpoint import TrainedModel
+from cgcnn.contributions import atom_scores, site_elements
+from cgcnn.features import missing_elements
+from cgcnn.global_features import global_features
+from cgcnn.graph import GraphSettings
+from cgcnn.labels import DataError
+from cgcnn.novelty import FAR
+from cgcnn.prediction import combine, deviations, in_units, no_predictions
+from cgcnn.store import GraphTable
+from cgcnn.stream import Chunk
+from cgcnn.tasks import AUXILIARY, Task, TaskSet
+
+
+@dataclass(frozen=True, eq=False)
+class AtomScores:
+    """N atoms of n crystals: the place of each one's crystal (N,), its elements (N), weight (N,), task → score (N,).
+
+    Scores are in the task's unit. On a disordered site, elements are `Ni0.8Co0.2`.
+    """
+
+    crystal: np.ndarray
+    elements: list[str]
+    weight: np.ndarray
+    scores: dict[str, np.ndarray]
+
+
+@dataclass(frozen=True, eq=False)
+class Prediction:
+    """Of the n crystals `ids`: task → mean (n,) or probabilities (n, C), task → standard deviation (n,).
+
+    deviations: {} with one network. distance (n,) to the training set in units of the model's threshold, and unlike
+    (n), why a crystal is unlike it ("" if it is not); None where no model knows. vectors (n, H) of the first network.
+    """
+
+    ids: list[str]
+    values: dict[str, np.ndarray]
+    deviations: dict[str, np.ndarray]
+    distance: np.ndarray | None
+    unlike: list[str] | None
+    vectors: np.ndarray
+    atoms: AtomScores | None = None
+
+
+@dataclass
+class _Outputs:
+    """What one network says, batch by batch."""
+
+    heads: list[dict[str, Tensor]] = field(default_factory=list)
+    vectors: list[Tensor] = field(default_factory=list)
+    crystal: list[Tensor] = field(default_factory=list)
+    weights: list[Tensor] = field(default_factory=list)
+    scores: list[dict[str, Tensor]] = field(default_factory=list)
+
+
+class Ensemble:
+    """Models that predict the same tasks; every network of every model counts once.
+
+    settings: the graph settings that differ among them; `predict_chunk` takes a table of graphs for each.
+    """
+
+    def __init__(self, models: Sequence[TrainedModel], names: Sequence[str] = (), *, batch_size: int = 256) -> None:
+        """names: of the models, for the DataError that is raised where they do not fit together."""
+        self.models, self.batch_size = list(models), batch_size
+        first = self.models[0]
+        for name, model in zip(names[1:], self.models[1:], strict=False):
+            if _shown(model.tasks) != _shown(first.tasks):
+                raise DataError(
+                    f"{name}: predicts {_described(model.tasks)}, and {names[0]} {_described(first.tasks)}; "
+                    "models that are averaged predict the same"
+                )
+            if model.rule != first.rule:
+                raise DataError(f"{name}: another --metal-threshold or --min-bandgap than that of {names[0]}")
+        self.tasks = TaskSet(tuple(task for task in first.tasks if task.role != AUXILIARY))
+        self.rule, self.unnamed = first.rule, first.unnamed
+        self.settings: list[GraphSettings] = list(dict.fromkeys(model.graph for model in self.models))
+
+    @property
+    def num_networks(self) -> int:
+        return sum(len(model.networks) for model in self.models)
+
+    @property
+    def knows_its_training_set(self) -> bool:
+        """Whether any model tells crystals that are unlike what it was trained on."""
+        return any(model.domain is not None for model in self.models)
+
+    def _without_vector(self, table: GraphTable) -> dict[int, str]:
+        """Row → the reason, of crystals with an element that one of the models has no vector for."""
+        found = {}
+        for model in self.models:
+            for number in missing_elements(model.elements, torch.from_numpy(table.columns["numbers"])):
+                for position in np.flatnonzero(table.columns["numbers"] == number):
+                    row = int(np.searchsorted(table.start["species"], position, side="right")) - 1
+                    found.setdefault(row, f"no element vector for atomic number {number}")
+        return found
+
+    def predict_chunk(self, chunk: Chunk, *, with_atoms: bool = False) -> tuple[Prediction, dict[str, str]]:
+        """Predictions of the crystals that can be used, in their order; id → reason, of the others.
+
+        chunk: as `read_chunk` makes it for `settings`. with_atoms: with the scores of the atoms.
+        """
+        if not chunk.ids:
+            return self._nothing(), chunk.failed
+        lacking = self._without_vector(chunk.tables[0])
+        rows = np.array([row for row in range(len(chunk.ids)) if row not in lacking], dtype=np.int64)
+        failed = chunk.failed | {chunk.ids[row]: reason for row, reason in lacking.items()}
+        if not len(rows):
+            return self._nothing(), failed
+        return self.predict([chunk.ids[row] for row in rows], chunk.tables, rows, with_atoms=with_atoms), failed
+
+    @torch.no_grad()
+    def predict(
+        self, ids: list[str], tables: Sequence[GraphTable], rows: np.ndarray, *, with_atoms: bool = False
+    ) -> Prediction:
+        """Predictions of n crystals, at least one: their rows (n,) in the table of each of `settings`."""
+        table_of = dict(zip(self.settings, tables, strict=True))
+        members, outputs = [], []
+        for model in self.models:
+            table = table_of[model.graph]
+            kinds = model.config.get("global_features", "")
+            collator = Collator(table, global_features=global_features(kinds, table))
+            of_model = self._run(model, collator, torch.from_numpy(rows), with_atoms)
+            members += [in_units(_joined(one.heads), self.tasks, model.normalizers) for one in of_model]
+            outputs.append(of_model)
+        distance, unlike = self._novelty(outputs, table_of, rows)
+        return Prediction(
+            ids,
+            combine(members, self.tasks, self.rule),
+            deviations(members, self.tasks),
+            distance,
+            unlike,
+            torch.cat(outputs[0][0].vectors).numpy(),
+            self._atoms(outputs, tables[0], rows) if with_atoms else None,
+        )
+
+    def _run(self, model: TrainedModel, collator: Collator, rows: Tensor, with_atoms: bool) -> list[_Outputs]:
+        found = [_Outputs() for _ in model.networks]
+        for part in rows.split(self.batch_size):
+            batch = collator[part].to(next(model.networks[0].parameters()).device)
+            for network, out in zip(model.networks, found, strict=True):
+                network.eval()
+                atoms, crystals = network.embed(batch)
+                out.heads.append({name: value.cpu() for name, value in network.predict_heads(crystals).items()})
+                out.vectors.append(crystals.cpu())
+                if with_atoms:
+                    weights, scores = atom_scores(network, batch, atoms)
+                    out.crystal.append((batch.crystal + sum(map(len, out.vectors[:-1]))).cpu())
+                    out.weights.append(weights.cpu())
+                    out.scores.append({name: value.cpu() for name, value in scores.items()})
+        return found
+
+    def _novelty(
+        self, outputs: Sequence[Sequence[_Outputs]], table_of: dict[GraphSettings, GraphTable], rows: np.ndarray
+    ) -> tuple[np.ndarray | None, list[str] | None]:
+        """The largest distance over the models, and the first reason that one of them has."""
+        distance, unseen = None, [""] * len(rows)
+        for model, of_model in zip(self.models, outputs, strict=True):
+            if model.domain is None:
+                continue
+            found = model.domain.distances(torch.cat(of_model[0].vectors))
+            distance = found if distance is None else np.maximum(distance, found)
+            elements = model.domain.unseen(table_of[model.graph], rows)
+            unseen = [before or now for before, now in zip(unseen, elements, strict=True)]
+        if distance is None:
+            return None, None
+        far = (distance > 1).tolist()
+        return distance, [f"element {u}" if u else FAR * f for u, f in zip(unseen, far, strict=True)]
+
+    def _atoms(self, outputs: Sequence[Sequence[_Outputs]], table: GraphTable, rows: np.ndarray) -> AtomScores:
+        """Means over the networks: of the weights a, and of the scores s weighted by them, so that ⟨a⟩·s = ⟨a s⟩."""
+        weights, products = [], []
+        for model, of_model in zip(self.models, outputs, strict=True):
+            for one in of_model:
+                weights.append(torch.cat(one.weights).double())
+                scores = _joined(one.scores)
+                products.append(
+                    {
+                        task.name: weights[-1] * model.normalizers[task.name].denorm(scores[task.name].double())
+                        for task in self.tasks
+                        if task.is_regression
+                    }
+                )
+        weight = torch.stack(weights).mean(0)
+        scores = {name: (torch.stack([p[name] for p in products]).mean(0) / weight).numpy() for name in products[0]}
+        elements = [element for row in rows for element in site_elements(table.graph(row))]
+        return AtomScores(torch.cat(outputs[0][0].crystal).numpy(), elements, weight.numpy(), scores)
+
+    def _nothing(self) -> Prediction:
+        knows = self.knows_its_training_set
+        regressions = {task.name: np.zeros(0) for task in self.tasks if task.is_regression}
+        return Prediction(
+            [],
+            no_predictions(self.tasks),
+            {task.name: np.zeros(0) for task in self.tasks} if self.num_networks > 1 else {},
+            np.zeros(0) if knows else None,
+            [] if knows else None,
+            np.zeros((0, self.vector_length), dtype=np.float32),
+            AtomScores(np.zeros(0, dtype=int), [], np.zeros(0), regressions),
+        )
+
+    @property
+    def vector_length(self) -> int:
+        """H of the first network."""
+        return self.models[0].networks[0].config.h_fea_len
+
+
+def _joined(parts: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
+    return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+
+
+def _shown(tasks: TaskSet) -> list[tuple]:
+    return sorted((t.name, t.kind, t.role, t.unit, t.classes) for t in tasks if t.role != AUXILIARY)
+
+
+def _described(tasks: TaskSet) -> str:
+    def described(task: Task) -> str:
+        return f"{task.name} ({task.unit or ('a number' if task.is_regression else ', '.join(task.classes))})"
+
+    return ", ".join(described(task) for task in tasks if task.role != AUXILIARY)

@@ -1,0 +1,87 @@
+"""The flags of predict.py. Imports nothing heavy: `--help` answers at once."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+
+from cgcnn.flag_kinds import at_least, ratio
+from cgcnn.flags import Parser
+from cgcnn.labels import DataError
+
+
+def parse_prediction(words: Sequence[str]) -> argparse.Namespace:
+    """The flags of predict.py in `words`; `words` itself is one of them. Raises DataError."""
+    words = list(words)
+    # argparse would take -band_gap for flags
+    for k in range(len(words) - 1, 0, -1):
+        if words[k - 1] == "--sort":
+            words[k - 1 : k + 1] = [f"--sort={words[k]}"]
+    args = prediction_parser().parse_intermixed_args(words)
+    if args.coverage is not None and args.calibrate is None:
+        raise DataError("--coverage needs --calibrate")
+    args.coverage = 0.9 if args.coverage is None else args.coverage
+    args.words = words
+    return args
+
+
+def prediction_parser() -> Parser:
+    """What predict.py takes."""
+    parser = Parser(
+        prog="predict.py",
+        allow_abbrev=False,
+        description="Predict any number of crystals with one trained model, or with the mean of several.",
+    )
+    parser.add_argument(
+        "models",
+        nargs="+",
+        metavar="MODEL",
+        help="model_best.pth.tar, *_trained_model.pt, or original weights; several are averaged",
+    )
+    parser.add_argument("cifpath", metavar="CIFPATH", help="a structure file, or a folder of them")
+    _add_run(parser.add_argument_group("run"))
+    _add_trust(parser.add_argument_group("how sure"))
+    _add_more(parser.add_argument_group("more to read, and less"))
+    return parser
+
+
+def _add_run(group) -> None:
+    add = group.add_argument
+    add("--output", default="test_results.csv", metavar="CSV", help="(default: test_results.csv)")
+    add("--resume-output", action="store_true", help="go on where a stopped or killed run of the same command was")
+    add(
+        "-j",
+        "--workers",
+        type=at_least(0),
+        metavar="N",
+        help="processes that read structures (default: one a core, none for a few files)",
+    )
+    add("-b", "--batch-size", type=at_least(1), default=256, metavar="N", help="(256)")
+    add("--disable-cuda", action=argparse.BooleanOptionalAction, default=False, help="use the CPU")
+    add("--threads", type=at_least(1), metavar="N", help="CPU threads of the network (default: torch's choice)")
+
+
+def _add_trust(group) -> None:
+    add = group.add_argument
+    add(
+        "--calibrate",
+        metavar="CSV",
+        help="targets and predictions of held-out crystals: adds <task>_low and <task>_high",
+    )
+    add("--coverage", type=_coverage, metavar="C", help="share of true values that these hold (0.9)")
+
+
+def _add_more(group) -> None:
+    add = group.add_argument
+    add("--embeddings", metavar="NPZ", help="write the crystals' vectors before the heads: ids, vectors")
+    add("--atom-contributions", metavar="CSV", help="write a row an atom: attention and scores")
+    add("--where", metavar="EXPR", help="shortlist what meets it: 'band_gap > 1 and work_function < 4'")
+    add("--top", type=at_least(1), metavar="N", help="keep the best N of the shortlist")
+    add("--sort", metavar="EXPR", help="best is smallest: band_gap_std; -band_gap: largest (default: from --where)")
+
+
+def _coverage(text: str) -> float:
+    number = ratio(text)
+    if number in (0, 1):
+        raise argparse.ArgumentTypeError("neither 0 nor 1 can be promised; 0.9 is usual")
+    return number
