@@ -87,7 +87,7 @@ def main() -> None:
     peaks = []
     with tempfile.TemporaryDirectory() as scratch:
         for count in args.counts:
-            folder = copies(args.folder, Path(scratch) / str(count), count)
+            folder = copies(args.folder, Path(tempfile.mkdtemp(dir=scratch)) / "files", count)
             rate, wall, peak, most = measure(args.models, folder, args.flags)
             peaks.append(peak)
             load = os.getloadavg()[0]

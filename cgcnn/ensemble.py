@@ -22,6 +22,8 @@ from cgcnn.store import GraphTable
 from cgcnn.stream import Chunk
 from cgcnn.tasks import AUXILIARY, Task, TaskSet
 
+MAX_EDGES, MAX_EDGES_GPU = 16_384, 1_000_000  # in a batch; one takes about 1 kB
+
 
 @dataclass(frozen=True, eq=False)
 class AtomScores:
@@ -146,8 +148,9 @@ class Ensemble:
 
     def _run(self, model: TrainedModel, collator: Collator, rows: Tensor, with_atoms: bool) -> list[_Outputs]:
         found = [_Outputs() for _ in model.networks]
-        for part in rows.split(self.batch_size):
-            batch = collator[part].to(next(model.networks[0].parameters()).device)
+        device = next(model.networks[0].parameters()).device
+        for part in self._batches(collator.length["edges"][rows], device):
+            batch = collator[rows[part]].to(device)
             for network, out in zip(model.networks, found, strict=True):
                 network.eval()
                 atoms, crystals = network.embed(batch)
@@ -159,6 +162,17 @@ class Ensemble:
                     out.weights.append(weights.cpu())
                     out.scores.append({name: value.cpu() for name, value in scores.items()})
         return found
+
+    def _batches(self, edges: Tensor, device: torch.device) -> list[slice]:
+        """Parts of rows with these numbers of edges (n,): so many crystals and edges as memory should hold."""
+        most = MAX_EDGES if device.type == "cpu" else MAX_EDGES_GPU
+        parts, start, held = [], 0, 0
+        for k, count in enumerate(edges.tolist()):
+            if k > start and (k - start == self.batch_size or held + count > most):
+                parts.append(slice(start, k))
+                start, held = k, 0
+            held += count
+        return [*parts, slice(start, len(edges))]
 
     def _novelty(
         self, outputs: Sequence[Sequence[_Outputs]], table_of: dict[GraphSettings, GraphTable], rows: np.ndarray

@@ -58,7 +58,12 @@ def _add_run(group) -> None:
     )
     add("-b", "--batch-size", type=at_least(1), default=256, metavar="N", help="(256)")
     add("--disable-cuda", action=argparse.BooleanOptionalAction, default=False, help="use the CPU")
-    add("--threads", type=at_least(1), metavar="N", help="CPU threads of the network (default: torch's choice)")
+    add(
+        "--threads",
+        type=at_least(1),
+        metavar="N",
+        help="CPU threads of the network (default: torch's choice, fewer beside --workers)",
+    )
 
 
 def _add_trust(group) -> None:

@@ -16,34 +16,32 @@ import torch
 
 from cgcnn.calibration import Interval, read_intervals
 from cgcnn.candidates import find_candidates
-from cgcnn.contributions import adds_up
 from cgcnn.embeddings import write_embeddings
 from cgcnn.ensemble import Ensemble, Prediction
 from cgcnn.files import is_writable
-from cgcnn.flags import EXIT_SOME_FAILED
 from cgcnn.growing import FINISHED, GROWING, GrowingFiles
 from cgcnn.inference import load_trained
 from cgcnn.interrupt import Interrupted, StopRequest
 from cgcnn.labels import DataError
-from cgcnn.long_tables import count_rows, first_column
-from cgcnn.prediction_columns import TEXT_COLUMNS, UNLIKE, atom_table, full_table, short_names
-from cgcnn.report import move_aside
-from cgcnn.shortlist import SHOWN, as_text, shortlist
+from cgcnn.long_tables import first_column
+from cgcnn.prediction_columns import TEXT_COLUMNS, atom_table, full_table, short_names
+from cgcnn.screening_report import ATOMS, EMBEDDINGS, FAILED, TABLE, announce, report, write_shortlist
+from cgcnn.shortlist import shortlist
 from cgcnn.stream import Chunk, read_chunks
-from cgcnn.workers import workers_for
+from cgcnn.workers import MANY, threads_beside_workers, workers_for
 
 CHUNK = 256  # files that are read together
-TABLE, FAILED, ATOMS, EMBEDDINGS = "--output", "failed", "--atom-contributions", "--embeddings"
 NO_CRYSTALS = Chunk([], [], {})
 BAR = {"unit": " structures", "disable": None, "leave": False, "smoothing": 0.1}
 
 
 def predict_files(args: Namespace) -> int:
     """Predict CIFPATH, write the tables, say what was done; the exit status. Raises DataError."""
-    if args.threads:
-        torch.set_num_threads(args.threads)
     screening = Screening(args)
-    screening.announce()
+    # by the number of all files: a run that is taken up has to round as before, although less of them are left
+    if args.threads or len(screening.candidates.files) >= MANY:
+        torch.set_num_threads(args.threads or threads_beside_workers())
+    announce(screening.ensemble, screening.intervals, args)
     stop = StopRequest()
     try:
         with stop.listening():
@@ -52,7 +50,11 @@ def predict_files(args: Namespace) -> int:
         words = [word for word in args.words if word != "--resume-output"]
         print(f"{interrupted}: saved. Go on with: {shlex.join(['python', 'predict.py', *words, '--resume-output'])}")
         return stop.exit_status
-    return screening.report()
+    seconds = screening.seconds if screening.count >= CHUNK else None
+    status = report(screening.files, seconds and screening.count / seconds)
+    if screening.shortlist:
+        write_shortlist(screening.shortlist, Path(args.output), screening.ensemble)
+    return status
 
 
 class Screening:
@@ -77,21 +79,6 @@ class Screening:
         self.candidates = find_candidates(path)
         self.seconds = self.count = 0
 
-    def announce(self) -> None:
-        """Say what the columns will mean."""
-        ensemble, args = self.ensemble, self.args
-        if ensemble.num_networks > 1:
-            of = f" of {len(ensemble.models)} models" if len(ensemble.models) > 1 else ""
-            print(f"mean and standard deviation of {ensemble.num_networks} networks{of}")
-        for name, interval in self.intervals.items():
-            unit = ensemble.tasks[name].unit
-            held = f"{100 * args.coverage:g} % of crystals like the {interval.count} of {args.calibrate}"
-            print(f"{name}: {interval}{f' {unit}' if unit else ''} holds {held}")
-        if ATOMS in self.files and not all(
-            adds_up(network, model.normalizers) for model in ensemble.models for network in model.networks
-        ):
-            print(f"{ATOMS}: layers follow the pooling, so that the scores do not add up to the prediction")
-
     def predict(self, check_stop: Callable[[], None]) -> None:
         """Predict what is not predicted yet. What `check_stop` raises after a chunk ends it; the chunk is kept."""
         with GrowingFiles(self.files, self._begun_with()) as out:
@@ -103,24 +90,6 @@ class Screening:
                 vectors = {EMBEDDINGS: lambda part, path: write_embeddings(path, part, out.part(TABLE), length)}
                 if line := out.finish(vectors, keep_record=self.args.resume_output):
                     print(line)
-
-    def report(self) -> int:
-        """Say what is there, make the shortlist; the exit status."""
-        table, rejects = self.files[TABLE], self.files[FAILED]
-        predicted, unlike = count_rows(table, UNLIKE)
-        rate = f" ({self.count / self.seconds:.0f} structures/s)" if self.count >= CHUNK else ""
-        print(f"{predicted} crystals predicted: {table}{rate}")
-        if unlike:
-            print(f"{unlike} of them are unlike the training set: see its column {UNLIKE}")
-        for name in (ATOMS, EMBEDDINGS):
-            if name in self.files:
-                print(f"{name[2:].replace('-', ' ')}: {self.files[name]}")
-        if self.shortlist:
-            self._write_shortlist(table)
-        if not rejects.exists():
-            return 0
-        print(f"{count_rows(rejects)[0]} crystals failed, with the reason in {rejects}")
-        return EXIT_SOME_FAILED
 
     def _predict(self, out: GrowingFiles, done: set[str], check_stop: Callable[[], None]) -> None:
         from tqdm import tqdm
@@ -207,23 +176,6 @@ class Screening:
             nothing, _ = self.ensemble.predict_chunk(NO_CRYSTALS)
             self._append(out, nothing, self.candidates.missing)
         return done
-
-    def _write_shortlist(self, table: Path) -> None:
-        path = table.with_name(f"{table.stem}_shortlist.csv")
-        if path.exists() and (line := move_aside([path], path.parent / "result" / "previous")):
-            print(line)
-        count, rows = self.shortlist.write(table, path)
-        meet = f" of {count} that meet --where" if self.shortlist.where and self.shortlist.top else ""
-        by = f", smallest {self.shortlist.sort.text} first" if self.shortlist.sort else ""
-        kept = count if self.shortlist.top is None else min(count, self.shortlist.top)
-        print(f"{kept} crystals{meet}{by}: {path}")
-        asked = {name for part in (self.shortlist.where, self.shortlist.sort) if part for name in part.columns}
-        asked |= {"cif_id", UNLIKE, *short_names(self.ensemble.tasks, unnamed=self.ensemble.unnamed).values()}
-        shown = [name for name in rows[0] if name in asked]
-        if len(rows) > 1:
-            print(as_text(rows, shown, TEXT_COLUMNS))
-        if kept > SHOWN:
-            print(f"… {kept - SHOWN} more")
 
 
 def _outputs(args: Namespace) -> dict[str, Path]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-from cgcnn.build import graphs_or_errors
+from cgcnn.build import FILES_A_TASK, graphs_or_errors
 from cgcnn.graph import GraphSettings
 from cgcnn.labels import DataError
 from cgcnn.store import GraphTable
@@ -45,7 +45,9 @@ def read_chunk(items: Sequence[tuple[str, object]], settings: Sequence[GraphSett
             failed[crystal_id] = str(error)
         except Exception as error:  # one odd file among a hundred thousand must not end them all
             failed[crystal_id] = " ".join(f"cannot be read ({type(error).__name__}: {error})".split())
-    graphs = [graphs_or_errors(crystals, each) for each in settings]
+    # in parts: before the neighbours are chosen, all pairs of atoms within reach are there
+    parts = [crystals[k : k + FILES_A_TASK] for k in range(0, len(crystals), FILES_A_TASK)]
+    graphs = [[graph for part in parts for graph in graphs_or_errors(part, each)] for each in settings]
     for crystal_id, of_one in zip(ids, zip(*graphs, strict=True), strict=True):
         if reason := next((str(graph) for graph in of_one if isinstance(graph, StructureError)), None):
             failed[crystal_id] = reason
@@ -81,7 +83,7 @@ def read_chunks(
             "a process that reads structures died (out of memory?); --resume-output goes on, with fewer --workers"
         ) from None
     finally:
-        pool.shutdown(wait=False, cancel_futures=True)
+        pool.shutdown(cancel_futures=True)
 
 
 def _as_crystal(structure) -> Crystal:

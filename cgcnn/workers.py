@@ -25,6 +25,13 @@ def workers_for(count: int, asked: int | None) -> int:
     return cores if count >= MANY and cores > 1 else 0
 
 
+def threads_beside_workers() -> int:
+    """For the process that uses what workers make: not so many that they take each other's cores."""
+    from joblib import cpu_count
+
+    return max(1, cpu_count() // 4)
+
+
 def warm_up(path: Path, asked: int | None) -> None:
     """Where a folder will need workers, start the process that they fork from: it imports while this one does."""
     if path.is_dir() and workers_for(len(os.listdir(path)), asked):

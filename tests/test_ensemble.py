@@ -5,14 +5,14 @@ import pytest
 from conftest import make_crystal, random_crystal
 from screening_helpers import GAP, KIND, SALT, WORK_FUNCTION, model, salts
 
-from cgcnn import stream
+from cgcnn import ensemble, stream
 from cgcnn.contributions import adds_up, site_elements
 from cgcnn.ensemble import Ensemble
 from cgcnn.graph import GraphSettings, build_graph
 from cgcnn.labels import DataError
 from cgcnn.prediction import GapRule
 from cgcnn.stream import read_chunk
-from cgcnn.tasks import AUXILIARY, Normalizer, Task
+from cgcnn.tasks import AUXILIARY, CLASSIFICATION, Normalizer, Task
 
 CRYSTALS = salts(5) | {"low": random_crystal(3, 7, length=6.0), "lone": make_crystal(2.9, ["Li"], [[0, 0, 0]])}
 
@@ -42,13 +42,14 @@ def test_every_network_of_every_model_counts_once():
 
 
 def test_probabilities_are_averaged_and_disagreement_is_that_on_the_predicted_class():
-    models = [model(KIND, seed=seed) for seed in (1, 2, 3)]
-    singles = np.stack([predicted(one).values["material_type"] for one in models])
+    phase = Task("phase", CLASSIFICATION, classes=("0", "1", "2"))
+    models = [model(phase, seed=seed) for seed in (1, 2, 3)]
+    singles = np.stack([predicted(one).values["phase"] for one in models])
     both = predicted(*models)
-    mean = both.values["material_type"]
+    mean = both.values["phase"]
     assert mean == pytest.approx(singles.mean(axis=0))
     chosen = mean.argmax(axis=1)
-    assert both.deviations["material_type"] == pytest.approx(singles[:, np.arange(7), chosen].std(axis=0))
+    assert both.deviations["phase"] == pytest.approx(singles[:, np.arange(7), chosen].std(axis=0))
 
 
 def test_the_metal_rule_comes_after_the_mean_and_leaves_the_deviation():
@@ -144,3 +145,22 @@ def test_a_logarithm_does_not_add_up():
 def test_elements_of_a_site():
     mixed = make_crystal(5.0, [{"Ni": 0.8, "Co": 0.15}, "O"], SALT)
     assert site_elements(build_graph(mixed)) == ["Ni0.8Co0.15", "O"]
+
+
+@pytest.mark.parametrize(("batch_size", "most"), [(2, 10**9), (256, 60), (256, 1), (3, 60)])
+def test_batches_hold_no_more_crystals_and_edges_than_they_may(batch_size, most, monkeypatch):
+    expected = predicted(model(), with_atoms=True)
+    monkeypatch.setattr(ensemble, "MAX_EDGES", most)
+    made, seen = model(), []
+    embed = made.networks[0].embed
+    monkeypatch.setattr(made.networks[0], "embed", lambda batch: seen.append(batch) or embed(batch))
+    whole = Ensemble([made], batch_size=batch_size)
+    found, _ = whole.predict_chunk(read_chunk(list(CRYSTALS.items()), whole.settings), with_atoms=True)
+    assert sum(map(len, seen)) == 7
+    assert all(len(batch) <= batch_size for batch in seen)
+    assert all(len(batch) == 1 or len(batch.distances) <= most for batch in seen)
+    assert len(seen) >= 3
+    for name in ("work_function", "band_gap"):
+        assert found.values[name] == pytest.approx(expected.values[name], abs=1e-5)
+        assert found.atoms.scores[name] == pytest.approx(expected.atoms.scores[name], abs=1e-5)
+    assert found.atoms.crystal.tolist() == expected.atoms.crystal.tolist()

@@ -55,10 +55,14 @@ def test_of_several_models_the_most_sceptical_counts(trained):
     narrow = model(seed=1, trained_on=salts(30, low=5.2, high=5.3))
     crystals = {"inside": TRAINED_ON["c002"], "outside": TRAINED_ON["c055"]}
     assert predicted(crystals, trained).unlike == ["", ""]
-    both = predicted(crystals, trained, narrow)
-    assert both.unlike == ["", "far"]
     alone = predicted(crystals, narrow).distance
-    assert both.distance == pytest.approx(np.maximum(predicted(crystals, trained).distance, alone))
+    for models in ((trained, narrow), (narrow, trained)):
+        both = predicted(crystals, *models)
+        assert both.unlike == ["", "far"]
+        assert both.distance == pytest.approx(np.maximum(predicted(crystals, trained).distance, alone))
+    potash = {"x": make_crystal(fcc(5.6), ["K", "Cl"], SALT)}
+    other = model(seed=1, trained_on=potash | {"y": make_crystal(fcc(5.7), ["K", "Cl"], SALT)})
+    assert predicted(potash, trained, other).unlike == ["element K"] == predicted(potash, other, trained).unlike
     assert predicted(crystals, model(seed=2)).unlike is None
     assert predicted(crystals, model(seed=2), narrow).distance == pytest.approx(alone)
 

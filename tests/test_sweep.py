@@ -1,5 +1,6 @@
 """grid_search.py from the command line: the whole sweep, faults, stops and a further start."""
 
+import contextlib
 import os
 import re
 import signal
@@ -161,6 +162,16 @@ def wait_until(condition, timeout: float = 300) -> None:
         time.sleep(0.1)
 
 
+def is_a_trial_killed(out: Path) -> bool:
+    """Kill a trial that is under way, if there is one now."""
+    for lock in out.glob("result/sweep_data/trial_*/lock"):
+        if not (lock.parent / "result").exists():
+            with contextlib.suppress(OSError, IndexError, ValueError):  # it has just begun, or just ended
+                os.kill(int(lock.read_text().split()[1]), signal.SIGKILL)
+                return True
+    return False
+
+
 def test_workers_share_a_storage_though_one_is_killed_a_trial_is_killed_and_all_are_stopped(data, command, tmp_path):
     out = tmp_path / "out"
     rates = ",".join(f"0.0{k}" for k in range(1, 7))
@@ -169,8 +180,7 @@ def test_workers_share_a_storage_though_one_is_killed_a_trial_is_killed_and_all_
     wait_until(lambda: len(list(out.glob("result/sweep_data/trial_*/result"))) >= 2)
     first.kill()  # what it trains goes on, and belongs to nobody
     wait_until(lambda: first.poll() is not None)
-    lock = next(path for path in out.glob("result/sweep_data/trial_*/lock") if not (path.parent / "result").exists())
-    os.kill(int(lock.read_text().split()[1]), signal.SIGKILL)
+    wait_until(lambda: is_a_trial_killed(out))
     wait_until(lambda: len(list(out.glob("result/sweep_data/trial_*/result"))) >= 3)
     second.send_signal(signal.SIGINT)
     ran = finished(second, 300)
