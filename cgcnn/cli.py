@@ -259,9 +259,12 @@ def _check(args: argparse.Namespace) -> None:
     chosen = [word.removesuffix(":class") for word in args.targets or ()]
     if twice := [name for k, name in enumerate(chosen) if name in chosen[:k]]:
         raise DataError(f"--targets: {twice[0]} stands twice")
-    for name in ("freeze_body", "reset_heads"):
-        if getattr(args, name) and not args.init_from:
+    for name in ("freeze_body", "reset_heads", "init_layers"):
+        value = getattr(args, name)
+        if value is not None and value is not False and not args.init_from:
             raise DataError(f"{_flag(name)} needs --init-from")
+    if args.freeze_body and args.init_layers is not None:
+        raise DataError("--freeze-body freezes a whole body: leave out --init-layers")
     if args.learning_curve and (args.resume or args.train_fraction != 1):
         raise DataError("--learning-curve makes its own runs: leave out --resume and --train-fraction")
     if args.ema and args.swa:

@@ -189,7 +189,8 @@ class Experiment:
         network.fit_statistics(self.collator[rows] for rows in torch.tensor(split.train).split(args.batch_size))
         if self.source is not None:
             normalizers, tasks = template.normalizers, template.tasks
-            lines = take_over(network, tasks, normalizers, self.source, member=member, reset_heads=args.reset_heads)
+            options = {"member": member, "layers": args.init_layers, "reset_heads": args.reset_heads}
+            lines = take_over(network, tasks, normalizers, self.source, **options)
             if k == member == 0:
                 self.say("\n".join(lines))
         if args.freeze_body:

@@ -106,6 +106,12 @@ def _add_start(group) -> None:
     add = group.add_argument
     add("--init-from", metavar="MODEL", help="start from the weights of this model, ours or original CGCNN")
     add(
+        "--init-layers",
+        type=at_least(0),
+        metavar="N",
+        help="with --init-from: take over the embedding and the first N convolutions only (default: everything)",
+    )
+    add(
         "--freeze-body",
         action=argparse.BooleanOptionalAction,
         default=False,

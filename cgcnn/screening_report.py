@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from argparse import Namespace
 from collections.abc import Mapping
 from pathlib import Path
@@ -24,6 +25,8 @@ def announce(ensemble: Ensemble, intervals: Mapping[str, Interval], args: Namesp
     if ensemble.num_networks > 1:
         of = f" of {len(ensemble.models)} models" if len(ensemble.models) > 1 else ""
         print(f"mean and standard deviation of {ensemble.num_networks} networks{of}")
+    if len(ensemble.models) > 1 and ensemble.unnamed:
+        print("their targets have no names: that they are one quantity is not checked")
     for name, interval in intervals.items():
         unit = ensemble.tasks[name].unit
         held = f"{100 * args.coverage:g} % of crystals like the {interval.count} of {args.calibrate}"
@@ -56,7 +59,14 @@ def write_shortlist(shortlist: Shortlist, table: Path, ensemble: Ensemble) -> No
         print(line)
     count, rows = shortlist.write(table, path)
     meet = f" of {count} that meet --where" if shortlist.where and shortlist.top else ""
-    by = f", smallest {shortlist.sort.text} first" if shortlist.sort else ""
+    best = shortlist.sort.text.strip() if shortlist.sort else ""
+    by = (
+        f", largest {best[1:]} first"
+        if re.fullmatch(r"-[\w ]+", best)
+        else f", smallest {best} first"
+        if best
+        else ""
+    )
     kept = count if shortlist.top is None else min(count, shortlist.top)
     print(f"{kept} crystals{meet}{by}: {path}")
     asked = {name for part in (shortlist.where, shortlist.sort) if part for name in part.columns}

@@ -21,15 +21,19 @@ def take_over(
     source: TrainedModel,
     *,
     member: int = 0,
+    layers: int | None = None,
     reset_heads: bool = False,
 ) -> list[str]:
     """Copy into `network` what fits of the source's network number `member`; lines that say what was and what is new.
 
     A layer fits if it has the same name and shape, a head if it has the same task: its last layer is rescaled
-    from the source's mean and deviation to `normalizers`, so that the first prediction is the source's. Raises
-    DataError where no convolution, or layer in its place, fits.
+    from the source's mean and deviation to `normalizers`, so that the first prediction is the source's. layers:
+    take over only the embedding and so many convolutions; what comes after them has learned the source's own tasks.
+    Raises DataError where no layer fits, or the source has fewer convolutions.
     """
     origin = source.networks[member % len(source.networks)].state_dict()
+    if layers is not None:
+        origin = _first_layers(origin, layers)
     state = network.state_dict()
     taken: dict[str, Tensor] = {}
     for name, value in state.items():
@@ -39,7 +43,8 @@ def take_over(
         taken = {name: value for name, value in taken.items() if ".embedding." not in f".{name}"}
     if not any(value.dim() > 1 for value in taken.values()):
         raise DataError("no layer of that model has the shape of this network's")
-    heads = [] if reset_heads else [task for task in tasks if _has_head(source.tasks, task)]
+    keeps_heads = not reset_heads and layers is None
+    heads = [task for task in tasks if _has_head(source.tasks, task)] if keeps_heads else []
     for task in heads:
         for name, value in _head(source, origin, task, normalizers).items():
             taken[f"{HEADS}{tasks.column(task.name)}.{name}"] = value
@@ -54,6 +59,20 @@ def freeze_body(network: nn.Module) -> None:
     """Leave only the heads to learn."""
     for name, parameter in network.named_parameters():
         parameter.requires_grad_(name.startswith(HEADS))
+
+
+def _first_layers(state: Mapping[str, Tensor], count: int) -> dict[str, Tensor]:
+    """The parameters of the embedding, with the statistics of its input, and of the first convolutions."""
+    named = {name: name.removeprefix("body.").split(".") for name in state}
+    there = {int(words[1]) for words in named.values() if words[0] == "convs"}
+    if count > len(there):
+        raise DataError(f"--init-layers {count}: that model has {len(there)} convolutions")
+    kept = {("convs", str(k)) for k in range(count)}
+    return {
+        name: state[name]
+        for name, words in named.items()
+        if words[0].startswith(("embedding", "environment")) or tuple(words[:2]) in kept
+    }
 
 
 def _has_head(tasks: TaskSet, task: Task) -> bool:

@@ -286,7 +286,7 @@ def is_value(kind: Callable, text: str) -> bool:
 # Where a run's flags come from and where it writes, and how long it takes, are no part of it.
 NOT_KEPT = ("config", "resume", "out_dir", "max_time")
 # These need a model, or make runs of their own.
-STARTS = ("init_from", "freeze_body", "reset_heads", "learning_curve")
+STARTS = ("init_from", "init_layers", "freeze_body", "reset_heads", "learning_curve")
 ACTIONS = {
     a.dest: a for a in flags.training_parser()._actions if a.dest not in (*NOT_KEPT, *STARTS, "help", "data_options")
 }

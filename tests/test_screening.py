@@ -341,7 +341,7 @@ def test_a_shortlist(models, folder, tmp_path):
     assert kept[1] in read_rows(tmp_path / "t.csv")
     lines = ran.out.splitlines()
     place = next(k for k, line in enumerate(lines) if line.startswith("4 crystals of 19 that meet --where"))
-    assert lines[place].endswith(f"smallest -band_gap first: {tmp_path / 't_shortlist.csv'}")
+    assert lines[place].endswith(f"largest band_gap first: {tmp_path / 't_shortlist.csv'}")
     assert [line.split()[0] for line in lines[place + 1 : place + 6]] == ["cif_id", *(row[0] for row in kept[1:])]
     assert "band_gap_target" not in ran.out
     run(predict_command, *models, folder, "--output", tmp_path / "t.csv", *words)

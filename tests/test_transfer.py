@@ -74,6 +74,23 @@ def test_other_tasks_get_new_heads_on_the_same_body():
     assert lines[1] == "new: head of formation_energy, head of band_gap"
 
 
+def test_the_first_layers_alone_and_never_a_head():
+    source, target = model(ENERGY, environment=True, n_conv=3), model(ENERGY, environment=True, n_conv=3, seed=1)
+    source.networks[0].environment_mean.fill_(3.0)
+    for layers in range(4):
+        network, lines = taken(source, target, layers=layers)
+        same = [
+            torch.equal(ours.fc_full.weight, theirs.fc_full.weight)
+            for ours, theirs in zip(network.body.convs, source.networks[0].body.convs, strict=True)
+        ]
+        assert same == [k < layers for k in range(3)]
+        assert torch.equal(network.body.embedding.weight, source.networks[0].body.embedding.weight)
+        assert (network.environment_mean == 3.0).all()
+        assert "conv_to_fc" in lines[1] and "head of formation_energy" in lines[1]
+    with pytest.raises(DataError, match="--init-layers 4: that model has 3 convolutions"):
+        taken(source, target, layers=4)
+
+
 def test_a_class_with_other_classes_is_another_task():
     _, lines = taken(model(STABLE), model(Task("stable", CLASSIFICATION, classes=("0", "1", "2"))))
     assert lines[1] == "new: head of stable"
@@ -138,6 +155,8 @@ def test_a_frozen_body_is_the_model_s_after_training_statistics_included(tmp_pat
         body = [name for name in before if name.startswith("body.")]
         assert body and all(torch.equal(before[name], after[name]) for name in body)
         assert not torch.equal(before["heads.0.weight"], after["heads.0.weight"])
+    words = ("--init-from", model, "--freeze-body", "--init-layers", 1, "--out-dir", tmp_path / "no")
+    assert "leave out --init-layers" in refused(train_command, data, *words)
 
 
 def test_a_stopped_run_from_a_model_goes_on_exactly(tmp_path):
@@ -160,6 +179,7 @@ def test_a_stopped_run_from_a_model_goes_on_exactly(tmp_path):
     [
         (("--freeze-body",), "--freeze-body needs --init-from"),
         (("--reset-heads",), "--reset-heads needs --init-from"),
+        (("--init-layers", "0"), "--init-layers needs --init-from"),
         (("--init-from", "nothing.pth.tar"), "nothing.pth.tar: no such file"),
         (("--train-fraction", "0"), "leaves nothing"),
         (("--learning-curve", "0.5", "--train-fraction", "0.5"), "makes its own runs"),
