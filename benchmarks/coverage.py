@@ -18,9 +18,9 @@ import numpy as np
 import pandas as pd
 
 import cgcnn
-from cgcnn.calibration import conformal_interval, read_intervals
 from cgcnn.checkpoint import load
 from cgcnn.labels import read_labels
+from cgcnn.screening.calibration import conformal_interval, read_intervals
 from cgcnn.splits import read_split
 from cgcnn.structures import find_structure_files, read_crystal
 

@@ -3,8 +3,9 @@
     python -m benchmarks.transfer MP_5000 MP_ELASTIC SPLIT.csv RESULTS.csv --crystals 200 --seeds 0 1 2
 
 Trains a model of formation energy and band gap on the first folder once, then bulk and shear modulus on the second
-from so many training crystals: from nothing, from that model, and from it with a frozen body. The validation and test
-part are those of the split file. Each run is a line of RESULTS.csv as soon as it ends; what is there is not repeated.
+from so many training crystals: from nothing, from the first layers of that model, from all of it, and from it with a
+frozen body. The validation and test part are those of the split file. Each run is a line of RESULTS.csv as soon as it
+ends; what is there is not repeated.
 """
 
 from __future__ import annotations
@@ -46,9 +47,12 @@ def main() -> None:
     train = (pd.read_csv(args.split_file)["split"] == "train").sum()
     starts = {
         "from nothing": {},
-        "from the model": {"init_from": model},
-        "from the model, rate 0.001": {"init_from": model, "lr": 0.001},
-        "from the model, frozen body": {"init_from": model, "freeze_body": True},
+        "from its embedding": {"init_from": model, "init_layers": 0},
+        "from its embedding and first convolution": {"init_from": model, "init_layers": 1},
+        "from its embedding and two convolutions": {"init_from": model, "init_layers": 2},
+        "from all of it": {"init_from": model},
+        "from all of it, rate 0.001": {"init_from": model, "lr": 0.001},
+        "from all of it, frozen body": {"init_from": model, "freeze_body": True},
     }
     for seed in args.seeds:
         for crystals in args.crystals:

@@ -188,21 +188,21 @@ def _train(argv: Sequence[str]) -> int:
 
 
 def _predict(argv: Sequence[str]) -> int:
-    from cgcnn.prediction_flags import parse_prediction
+    from cgcnn.screening.flags import parse_prediction
     from cgcnn.workers import warm_up
 
     args = parse_prediction(normalise(argv))
     warm_up(Path(args.cifpath), args.workers)
-    from cgcnn.screening import predict_files  # torch only after the flags are right
+    from cgcnn.screening.command import predict_files  # torch only after the flags are right
 
     return predict_files(args)
 
 
 def _sweep(argv: Sequence[str]) -> int:
-    from cgcnn.sweep_flags import parse_sweep
+    from cgcnn.sweep.flags import parse_sweep
 
     flags = parse_sweep(argv)
-    from cgcnn.sweep import Sweep  # torch and optuna only after the flags are right
+    from cgcnn.sweep.command import Sweep  # torch and optuna only after the flags are right
 
     return Sweep(flags, argv).run()
 

@@ -7,7 +7,6 @@ import time
 from argparse import Namespace
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -29,40 +28,11 @@ from cgcnn.prediction import GapRule, predict_rows
 from cgcnn.prepare import training_loss, untrained_model, validation
 from cgcnn.report import Outputs
 from cgcnn.results import RunResult, finish
+from cgcnn.resume import SplitResult, check_same_run
 from cgcnn.settings import fit_settings, split_settings, write_config
 from cgcnn.splits import Split, make_splits, read_split
-from cgcnn.training import Epoch, Trainer, TrainingError
+from cgcnn.training import Trainer, TrainingError
 from cgcnn.transfer import freeze_body, take_over
-
-
-@dataclass
-class SplitResult:
-    """One split, trained: its networks' states, its epochs, the sum of their best validation scores."""
-
-    states: list[dict[str, Tensor]] = field(default_factory=list)
-    history: list[Epoch] = field(default_factory=list)
-    score: float = 0.0
-    lengths: list[int] = field(default_factory=list)  # epochs of each network
-
-    def add(self, trainer: Trainer) -> None:
-        """One more network of the split's ensemble."""
-        self.states.append({name: value.cpu() for name, value in trainer.best_state.items()})
-        self.history += trainer.history
-        self.lengths.append(len(trainer.history))
-        self.score += trainer.best_score
-
-    def to_dict(self) -> dict:
-        return {
-            "states": self.states,
-            "history": [vars(epoch) for epoch in self.history],
-            "score": self.score,
-            "lengths": self.lengths,
-        }
-
-    @classmethod
-    def from_dict(cls, saved: Mapping) -> SplitResult:
-        history = [Epoch(**epoch) for epoch in saved["history"]]
-        return cls(list(saved["states"]), history, saved["score"], list(saved.get("lengths", [])))
 
 
 class Experiment:
@@ -269,28 +239,11 @@ class Experiment:
         return bool(self.args.resume) and path.exists() and path.samefile(self.args.resume)
 
     def _restore(self, saved: Mapping, templates: Sequence[TrainedModel]) -> None:
-        """Check that a checkpoint is of this run, and take over what was finished. Raises DataError."""
-        path, training = self.args.resume, saved["training"]
-        if saved["tasks"] != self.data.tasks.to_list():
-            before, now = _described(saved["tasks"]), _described(self.data.tasks.to_list())
-            if before == now:
-                raise DataError(f"{path}: a checkpoint of other weights, units or transforms of {now}")
-            raise DataError(f"{path}: a checkpoint of other tasks ({before}) than this run's ({now})")
-        described = templates[0].to_dict()
-        if any(saved[name] != described[name] for name in ("model", "config", "graph")):
-            raise DataError(f"{path}: a checkpoint of another network than this run's flags describe")
-        before = saved["args"]
-        if training["trainer"]["batch"] and (self.args.batch_size, self.args.seed) != (
-            before["batch_size"],
-            before["seed"],
-        ):
-            raise DataError(f"{path}: stopped within an epoch; --batch-size and --seed cannot change there")
-        splits = [[split.train, split.val, split.test] for split in self.splits]
-        if training["ids"] != self.data.ids or training["splits"] != splits:
-            raise DataError(f"{path}: a checkpoint of other crystals, or of another split of them")
+        """Take over what was finished. Raises DataError for a checkpoint of another run."""
+        training = saved["training"]
         self.done = [SplitResult.from_dict(split) for split in training["done"]]
-        if saved["normalizers"] != templates[len(self.done)].to_dict()["normalizers"]:
-            raise DataError(f"{path}: a checkpoint of other labels of these crystals")
+        described = [template.to_dict() for template in templates]
+        check_same_run(saved, self.args, self.data, self.splits, described, finished=len(self.done))
 
     @contextmanager
     def _progress(self, k: int, member: int, trainer: Trainer):
@@ -331,7 +284,3 @@ def _model_to_start_from(args: Namespace) -> TrainedModel | None:
         return None
     own_table = Path(args.data_options[0]) / "atom_init.json"
     return checkpoint.load(Path(args.init_from), own_table if own_table.exists() else None)
-
-
-def _described(tasks: Sequence[Mapping]) -> str:
-    return ", ".join(f"{task['name']}:class" if task["classes"] else task["name"] for task in tasks)

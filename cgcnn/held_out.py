@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cgcnn.checkpoint import TrainedModel
-from cgcnn.ensemble import Ensemble
-from cgcnn.prediction_columns import full_table
 from cgcnn.report import write_table
+from cgcnn.screening.columns import full_table
+from cgcnn.screening.ensemble import Ensemble
 
 if TYPE_CHECKING:
     from cgcnn.experiment import Experiment

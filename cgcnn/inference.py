@@ -10,10 +10,10 @@ import pandas as pd
 
 from cgcnn import checkpoint
 from cgcnn.checkpoint import TrainedModel
-from cgcnn.ensemble import Ensemble
 from cgcnn.labels import DataError
-from cgcnn.prediction_columns import full_table
-from cgcnn.stream import read_chunk
+from cgcnn.screening.columns import full_table
+from cgcnn.screening.ensemble import Ensemble
+from cgcnn.screening.stream import read_chunk
 
 CHUNK = 256  # crystals in memory at a time
 

@@ -20,7 +20,8 @@ from cgcnn.prepare import untrained_model, validation
 from cgcnn.settings import flags_as_plain
 
 if TYPE_CHECKING:
-    from cgcnn.experiment import Experiment, SplitResult
+    from cgcnn.experiment import Experiment
+    from cgcnn.resume import SplitResult
 
 
 @dataclass

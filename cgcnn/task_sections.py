@@ -18,7 +18,8 @@ from cgcnn.tasks import CATEGORY, TARGET, Task
 from cgcnn.training import Epoch
 
 if TYPE_CHECKING:
-    from cgcnn.experiment import Experiment, SplitResult
+    from cgcnn.experiment import Experiment
+    from cgcnn.resume import SplitResult
 
 WORST = 20
 _FIGURE = {"width": 8.5, "height": 6.4}  # cm

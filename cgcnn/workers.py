@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 MANY = 256  # files that are worth starting other processes for
-PRELOADED = "cgcnn.stream"
+PRELOADED = "cgcnn.screening.stream"
 
 
 def workers_for(count: int, asked: int | None) -> int:

@@ -12,7 +12,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from cgcnn import cli
+from cgcnn import cli, html_report
 from cgcnn.cif import ATOMIC_NUMBERS
 from cgcnn.structures import Crystal
 
@@ -66,6 +66,17 @@ def cif_text(crystal: Crystal) -> str:
         symbol = SYMBOLS[int(number)]
         lines.append(f"{symbol}{row} {symbol} {x:.12f} {y:.12f} {z:.12f} {share:g}")
     return "\n".join(lines) + "\n"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def page_of_a_run(request):
+    """Drawing the page takes longer than the trainings here: it is an empty file but in the page's own tests."""
+    if request.module.__name__ == "test_html_report":
+        yield
+        return
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(html_report, "write_report", lambda run, *_: run.out.file("report.html").touch())
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -50,7 +50,7 @@ def stand_in(folder: Path) -> list[str]:
 def worker(command: list[str], folder: Path, *words: object) -> subprocess.Popen:
     """grid_search.py as a process of its own, whose trials are the stand-in."""
     code = (
-        "import sys, runpy, cgcnn.sweep_trial as trial\n"
+        "import sys, runpy, cgcnn.sweep.trial as trial\n"
         f"trial._main = lambda: {command!r}\n"
         "sys.argv = sys.argv[1:]\nrunpy.run_path(sys.argv[0], run_name='__main__')"
     )

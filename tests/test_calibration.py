@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cgcnn.calibration import Interval, conformal_interval, read_intervals
 from cgcnn.labels import DataError
+from cgcnn.screening.calibration import Interval, conformal_interval, read_intervals
 from cgcnn.tasks import CLASSIFICATION, Task, TaskSet
 
 GAPS = TaskSet((Task("work_function"), Task("band_gap"), Task("kind", CLASSIFICATION, classes=("0", "1"))))

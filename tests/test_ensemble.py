@@ -5,13 +5,13 @@ import pytest
 from conftest import make_crystal, random_crystal
 from screening_helpers import GAP, KIND, SALT, WORK_FUNCTION, model, salts
 
-from cgcnn import ensemble, stream
-from cgcnn.contributions import adds_up, site_elements
-from cgcnn.ensemble import Ensemble
 from cgcnn.graph import GraphSettings, build_graph
 from cgcnn.labels import DataError
 from cgcnn.prediction import GapRule
-from cgcnn.stream import read_chunk
+from cgcnn.screening import ensemble, stream
+from cgcnn.screening.contributions import adds_up, site_elements
+from cgcnn.screening.ensemble import Ensemble
+from cgcnn.screening.stream import read_chunk
 from cgcnn.tasks import AUXILIARY, CLASSIFICATION, Normalizer, Task
 
 CRYSTALS = salts(5) | {"low": random_crystal(3, 7, length=6.0), "lone": make_crystal(2.9, ["Li"], [[0, 0, 0]])}

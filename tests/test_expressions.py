@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from cgcnn.expressions import NUMBER, TRUTH, parse
 from cgcnn.labels import DataError
+from cgcnn.screening.expressions import NUMBER, TRUTH, parse
 
 COLUMNS = {
     "band_gap": "band_gap_pred",

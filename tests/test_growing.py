@@ -4,9 +4,9 @@ import json
 
 import pytest
 
-from cgcnn import growing
-from cgcnn.growing import FINISHED, GROWING, GrowingFiles
 from cgcnn.labels import DataError
+from cgcnn.screening import growing
+from cgcnn.screening.growing import FINISHED, GROWING, GrowingFiles
 
 CHUNKS = [{"table": b"a,1\n", "more": b"xy"}, {"table": b"b,2\n"}, {"table": b"c,3\n", "more": b"z"}]
 

@@ -7,9 +7,9 @@ from conftest import make_crystal
 from screening_helpers import SALT, collator_of, fcc, model, salts, saved
 
 from cgcnn import checkpoint, novelty
-from cgcnn.ensemble import Ensemble
 from cgcnn.novelty import training_domain
-from cgcnn.stream import read_chunk
+from cgcnn.screening.ensemble import Ensemble
+from cgcnn.screening.stream import read_chunk
 
 TRAINED_ON = salts(60)
 

@@ -12,10 +12,11 @@ from helpers import finished, predict, read_rows, refused, run, script, table, t
 from screening_helpers import GAP, KIND, SALT, WORK_FUNCTION, folder_of, model, salts, saved
 
 import cgcnn
-from cgcnn import growing, screening
 from cgcnn.cli import predict_command
 from cgcnn.interrupt import StopRequest
 from cgcnn.prediction import GapRule
+from cgcnn.screening import command as screening
+from cgcnn.screening import growing
 from cgcnn.tasks import CLASSIFICATION, Task
 
 CRYSTALS = salts(20)
@@ -169,7 +170,7 @@ def test_a_process_that_is_killed_with_9_goes_on_to_the_same_bytes(models, folde
     where = tmp_path / "killed"
     where.mkdir()
     code = (
-        "import os, signal\nfrom cgcnn import growing, screening\nscreening.CHUNK = 3\n"
+        "import os, signal\nfrom cgcnn.screening import command, growing\ncommand.CHUNK = 3\n"
         "append, calls = growing.GrowingFiles.append, []\n"
         "def killed(self, chunk):\n    calls.append(chunk)\n"
         "    if len(calls) == 4:\n        open(self.part('--output'), 'ab').write(b'half a ro')\n"
@@ -181,7 +182,7 @@ def test_a_process_that_is_killed_with_9_goes_on_to_the_same_bytes(models, folde
     assert ran.status == -signal.SIGKILL
     assert (where / "t.csv.part").read_bytes().endswith(b"half a ro")
     assert not (where / "t.csv").exists()
-    again = "import cgcnn.screening\ncgcnn.screening.CHUNK = 3"
+    again = "import cgcnn.screening.command\ncgcnn.screening.command.CHUNK = 3"
     ran = finished(script("predict.py", *words, "--resume-output", folder=where, code=again))
     assert ran.status == 3 and "6 of 20 crystals are done already" in ran.out, ran.err
     assert {name: (where / name).read_bytes() for name in NAMES} == whole

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from helpers import read_rows, write_rows
 
-from cgcnn import shortlist as module
 from cgcnn.labels import DataError
-from cgcnn.shortlist import as_text, shortlist
+from cgcnn.screening import shortlist as module
+from cgcnn.screening.shortlist import as_text, shortlist
 
 HEADER = ["cif_id", "band_gap_target", "band_gap_pred", "band_gap_std", "unlike_training"]
 ROWS = [

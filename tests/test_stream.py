@@ -8,11 +8,11 @@ import pytest
 from conftest import make_crystal
 from screening_helpers import folder_of, salts
 
-from cgcnn import stream
 from cgcnn.graph import GraphSettings, build_graph
 from cgcnn.labels import DataError
+from cgcnn.screening import stream
+from cgcnn.screening.stream import read_chunk, read_chunks
 from cgcnn.store import COLUMNS
-from cgcnn.stream import read_chunk, read_chunks
 
 SETTINGS = [GraphSettings(), GraphSettings(radius=5.0, max_num_nbr=6)]
 

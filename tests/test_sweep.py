@@ -13,8 +13,8 @@ from helpers import Ran, finished, refused, root_folder, run, script
 from sweep_helpers import stand_in, worker
 from test_sweep_summary import PUBLISHED
 
-from cgcnn import sweep_trial
 from cgcnn.cli import sweep_command
+from cgcnn.sweep import trial as sweep_trial
 
 pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
 LINE = re.compile(r"\[ *(\d+)/(\d+)\]  (.*)")

@@ -4,7 +4,7 @@ import pytest
 
 from cgcnn.cli import to_argv
 from cgcnn.labels import DataError
-from cgcnn.sweep_axes import PUBLISHED, Axis, Range, describe, flags_of, published_axes, read_axes
+from cgcnn.sweep.axes import PUBLISHED, Axis, Range, describe, flags_of, published_axes, read_axes
 
 
 def test_words_become_values_of_the_flags():

@@ -5,10 +5,10 @@ import math
 import pytest
 
 from cgcnn.labels import DataError
-from cgcnn.sweep_combination import Settler, data_digest
-from cgcnn.sweep_flags import parse_sweep
-from cgcnn.sweep_plan import Listed, Suggested, make_plan
-from cgcnn.sweep_queue import Entry
+from cgcnn.sweep.combination import Settler, data_digest
+from cgcnn.sweep.flags import parse_sweep
+from cgcnn.sweep.plan import Listed, Suggested, make_plan
+from cgcnn.sweep.queue import Entry
 
 
 @pytest.fixture
@@ -169,7 +169,7 @@ def test_flags_of_a_preset_or_a_configuration_stand_before_the_published_sweep(f
 
 
 def test_a_sweep_shares_the_cores_among_its_jobs(folder, monkeypatch):
-    monkeypatch.setattr("cgcnn.sweep_flags._cores", lambda: 8)
+    monkeypatch.setattr("cgcnn.sweep.flags._cores", lambda: 8)
     assert parse_sweep([str(folder), "--jobs", "3"]).threads == 2
     assert parse_sweep([str(folder), "--jobs", "16"]).threads == 1
     assert parse_sweep([str(folder), "--jobs", "3", "--threads", "5"]).threads == 5

@@ -2,9 +2,9 @@
 
 import pytest
 
-from cgcnn.sweep_combination import Combination
-from cgcnn.sweep_progress import counts, progress_line
-from cgcnn.sweep_queue import Entry
+from cgcnn.sweep.combination import Combination
+from cgcnn.sweep.progress import counts, progress_line
+from cgcnn.sweep.queue import Entry
 
 
 def entry(key: str, state: str, score: float | None = None, seconds: float = 60.0, **result) -> Entry:

@@ -12,19 +12,19 @@ import pytest
 from helpers import REPOSITORY
 
 from cgcnn.labels import DataError
-from cgcnn.sweep_combination import Combination
-from cgcnn.sweep_plan import Listed
-from cgcnn.sweep_queue import DIED, FAILED, MAX_DEATHS, STOPPED, Queue
-from cgcnn.sweep_storage import without_password
+from cgcnn.sweep.combination import Combination
+from cgcnn.sweep.plan import Listed
+from cgcnn.sweep.queue import DIED, FAILED, MAX_DEATHS, STOPPED, Queue
+from cgcnn.sweep.storage import without_password
 
 pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
 RESULT = {"seconds": 1.0, "metrics": [{"Split": 1, "energy_MAE": 0.5}], "lines": ["a", "b"]}
 # a worker that takes all it can, at the moment it is given
 WORKER = """
 import sys, time
-from cgcnn.sweep_queue import Queue
-from cgcnn.sweep_plan import Listed
-from cgcnn.sweep_combination import Combination
+from cgcnn.sweep.queue import Queue
+from cgcnn.sweep.plan import Listed
+from cgcnn.sweep.combination import Combination
 url, start, count = sys.argv[1], float(sys.argv[2]), int(sys.argv[3])
 plan = Listed([Combination({"lr": k / 1000, "n-conv": k}, f"key{k:03}", {}) for k in range(count)])
 time.sleep(max(0, start - time.time()))

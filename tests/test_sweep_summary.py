@@ -7,11 +7,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cgcnn.sweep_combination import Combination
-from cgcnn.sweep_figure import axis_effects
-from cgcnn.sweep_page import write_page
-from cgcnn.sweep_queue import Entry
-from cgcnn.sweep_summary import best_row, headline, new_stem, ranking, summary_table, write_summary
+from cgcnn.sweep.combination import Combination
+from cgcnn.sweep.figure import axis_effects
+from cgcnn.sweep.page import write_page
+from cgcnn.sweep.queue import Entry
+from cgcnn.sweep.summary import best_row, headline, new_stem, ranking, summary_table, write_summary
 
 PUBLISHED_TEXT = (
     "Scheduler,Pooling,Adaptive Weights,Conditional Loss,Classification Weight,SC-Metal Ratio,Metal Threshold,"

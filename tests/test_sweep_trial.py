@@ -8,9 +8,9 @@ import time
 import pytest
 from sweep_helpers import stand_in
 
-from cgcnn import sweep_trial
-from cgcnn.sweep_queue import DIED, FAILED, STOPPED
-from cgcnn.sweep_trial import COMPLETE, Killed, run_trial
+from cgcnn.sweep import trial as sweep_trial
+from cgcnn.sweep.queue import DIED, FAILED, STOPPED
+from cgcnn.sweep.trial import COMPLETE, Killed, run_trial
 
 
 @pytest.fixture(autouse=True)
@@ -101,7 +101,7 @@ def test_a_process_whose_worker_was_killed_is_waited_for(folder, tmp_path):
     """Two processes in one folder would write one checkpoint."""
     folder.mkdir()
     code = (
-        "import sys, os, threading, cgcnn.sweep_trial as trial\nfrom pathlib import Path\n"
+        "import sys, os, threading, cgcnn.sweep.trial as trial\nfrom pathlib import Path\n"
         f"trial._main = lambda: {stand_in(tmp_path)!r}\n"
         "def die():\n"
         f"    while not Path({str(folder / 'calls.txt')!r}).exists(): pass\n"

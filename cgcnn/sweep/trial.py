@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from cgcnn.flags import EXIT_STOPPED
-from cgcnn.sweep_queue import DIED, FAILED, STOPPED
+from cgcnn.sweep.queue import DIED, FAILED, STOPPED
 
 try:
     import fcntl
@@ -25,7 +25,7 @@ except ImportError:  # Windows: two processes in one folder are not kept apart t
     fcntl = None
 
 COMPLETE = "complete"
-_ROOT = Path(__file__).resolve().parents[1]
+_ROOT = Path(__file__).resolve().parents[2]
 _POLL = 0.2  # seconds
 _LINES = 5
 

@@ -13,8 +13,8 @@ from pathlib import Path
 from cgcnn.flags import training_parser
 from cgcnn.labels import DataError
 from cgcnn.structures import StructureError, find_structure_files
-from cgcnn.sweep_axes import describe
-from cgcnn.sweep_flags import SweepFlags
+from cgcnn.sweep.axes import describe
+from cgcnn.sweep.flags import SweepFlags
 
 # Flags that say how and where a run computes, not what.
 _NO_SETTING = (

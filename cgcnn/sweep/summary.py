@@ -10,9 +10,9 @@ import numpy as np
 import pandas as pd
 
 from cgcnn.report import write_table
-from cgcnn.sweep_axes import shown
-from cgcnn.sweep_combination import FLAG_COLUMNS, SETTING_COLUMNS
-from cgcnn.sweep_queue import Entry
+from cgcnn.sweep.axes import shown
+from cgcnn.sweep.combination import FLAG_COLUMNS, SETTING_COLUMNS
+from cgcnn.sweep.queue import Entry
 
 SCORE = "Validation Score"
 METRIC_COLUMNS = (

@@ -11,9 +11,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from cgcnn.plots import BLUE, PAGE, SKY, VERMILION, panels
-from cgcnn.sweep_axes import shown
-from cgcnn.sweep_queue import Entry
-from cgcnn.sweep_summary import SCORE, ranking
+from cgcnn.sweep.axes import shown
+from cgcnn.sweep.queue import Entry
+from cgcnn.sweep.summary import SCORE, ranking
 
 MAX_VALUES = 10  # of an axis up to which each has a place of its own
 _UNITS = {"Avg WF-MAE": " (eV)", "Avg BG-MAE": " (eV)"}

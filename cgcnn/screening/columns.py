@@ -7,9 +7,9 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
-from cgcnn.calibration import Interval
-from cgcnn.ensemble import Prediction
 from cgcnn.report import prediction_table
+from cgcnn.screening.calibration import Interval
+from cgcnn.screening.ensemble import Prediction
 from cgcnn.tasks import Task, TaskSet
 
 UNLIKE, DISTANCE = "unlike_training", "distance_to_training"

@@ -14,20 +14,20 @@ import numpy as np
 import pandas as pd
 import torch
 
-from cgcnn.calibration import Interval, read_intervals
-from cgcnn.candidates import find_candidates
-from cgcnn.embeddings import write_embeddings
-from cgcnn.ensemble import Ensemble, Prediction
 from cgcnn.files import is_writable
-from cgcnn.growing import FINISHED, GROWING, GrowingFiles
 from cgcnn.inference import load_trained
 from cgcnn.interrupt import Interrupted, StopRequest
 from cgcnn.labels import DataError
-from cgcnn.long_tables import first_column
-from cgcnn.prediction_columns import TEXT_COLUMNS, atom_table, full_table, short_names
-from cgcnn.screening_report import ATOMS, EMBEDDINGS, FAILED, TABLE, announce, report, write_shortlist
-from cgcnn.shortlist import shortlist
-from cgcnn.stream import Chunk, read_chunks
+from cgcnn.screening.calibration import Interval, read_intervals
+from cgcnn.screening.candidates import find_candidates
+from cgcnn.screening.columns import TEXT_COLUMNS, atom_table, full_table, short_names
+from cgcnn.screening.embeddings import write_embeddings
+from cgcnn.screening.ensemble import Ensemble, Prediction
+from cgcnn.screening.growing import FINISHED, GROWING, GrowingFiles
+from cgcnn.screening.long_tables import first_column
+from cgcnn.screening.report import ATOMS, EMBEDDINGS, FAILED, TABLE, announce, report, write_shortlist
+from cgcnn.screening.shortlist import shortlist
+from cgcnn.screening.stream import Chunk, read_chunks
 from cgcnn.workers import MANY, threads_beside_workers, workers_for
 
 CHUNK = 256  # files that are read together

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from cgcnn.files import replacing
-from cgcnn.long_tables import first_column
+from cgcnn.screening.long_tables import first_column
 
 _THE_SAME_EVERY_TIME = (1980, 1, 1, 0, 0, 0)
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from cgcnn.sweep_queue import Entry
-from cgcnn.sweep_summary import headline
+from cgcnn.sweep.queue import Entry
+from cgcnn.sweep.summary import headline
 
 DONE = ("complete", "failed")
 

@@ -11,15 +11,15 @@ from torch import Tensor
 
 from cgcnn.batch import Collator
 from cgcnn.checkpoint import TrainedModel
-from cgcnn.contributions import atom_scores, site_elements
 from cgcnn.features import missing_elements
 from cgcnn.global_features import global_features
 from cgcnn.graph import GraphSettings
 from cgcnn.labels import DataError
 from cgcnn.novelty import FAR
 from cgcnn.prediction import combine, deviations, in_units, no_predictions
+from cgcnn.screening.contributions import atom_scores, site_elements
+from cgcnn.screening.stream import Chunk
 from cgcnn.store import GraphTable
-from cgcnn.stream import Chunk
 from cgcnn.tasks import AUXILIARY, Task, TaskSet
 
 MAX_EDGES, MAX_EDGES_GPU = 16_384, 1_000_000  # in a batch; one takes about 1 kB

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import numpy as np
 
-from cgcnn import long_tables
-from cgcnn.expressions import NUMBER, TRUTH, Expression, parse
 from cgcnn.files import replacing
 from cgcnn.labels import DataError
+from cgcnn.screening import long_tables
+from cgcnn.screening.expressions import NUMBER, TRUTH, Expression, parse
 
 BLOCK = 4096  # rows in memory at a time
 SHOWN = 20  # rows that are printed

@@ -7,14 +7,14 @@ from argparse import Namespace
 from collections.abc import Mapping
 from pathlib import Path
 
-from cgcnn.calibration import Interval
-from cgcnn.contributions import adds_up
-from cgcnn.ensemble import Ensemble
 from cgcnn.flags import EXIT_SOME_FAILED
-from cgcnn.long_tables import count_rows
-from cgcnn.prediction_columns import TEXT_COLUMNS, UNLIKE, short_names
 from cgcnn.report import move_aside
-from cgcnn.shortlist import SHOWN, Shortlist, as_text
+from cgcnn.screening.calibration import Interval
+from cgcnn.screening.columns import TEXT_COLUMNS, UNLIKE, short_names
+from cgcnn.screening.contributions import adds_up
+from cgcnn.screening.ensemble import Ensemble
+from cgcnn.screening.long_tables import count_rows
+from cgcnn.screening.shortlist import SHOWN, Shortlist, as_text
 
 # names of the outputs: the flags that ask for them, where there is one
 TABLE, FAILED, ATOMS, EMBEDDINGS = "--output", "failed", "--atom-contributions", "--embeddings"

@@ -22,8 +22,8 @@ from sqlalchemy.engine import URL
 from sqlalchemy.exc import SQLAlchemyError
 
 from cgcnn.labels import DataError
-from cgcnn.sweep_combination import Combination
-from cgcnn.sweep_storage import Database, first_line
+from cgcnn.sweep.combination import Combination
+from cgcnn.sweep.storage import Database, first_line
 
 MAX_DEATHS = 3
 # How a trial ended that is not complete. Without a word its worker died.

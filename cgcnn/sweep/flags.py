@@ -13,7 +13,7 @@ from cgcnn.cli import explicit, normalise, parse_training, to_argv
 from cgcnn.flag_kinds import at_least, duration
 from cgcnn.flags import Parser, training_parser
 from cgcnn.labels import DataError
-from cgcnn.sweep_axes import Axis, flags_of, published_axes, read_axes
+from cgcnn.sweep.axes import Axis, flags_of, published_axes, read_axes
 
 SAMPLERS = ("grid", "random", "tpe")
 _OWN = {

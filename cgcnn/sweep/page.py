@@ -14,10 +14,10 @@ from markupsafe import Markup
 
 import cgcnn
 from cgcnn.files import write_text
-from cgcnn.sweep_axes import describe
-from cgcnn.sweep_combination import FLAG_COLUMNS
-from cgcnn.sweep_queue import Entry
-from cgcnn.sweep_summary import SCORE, best_row, ranking
+from cgcnn.sweep.axes import describe
+from cgcnn.sweep.combination import FLAG_COLUMNS
+from cgcnn.sweep.queue import Entry
+from cgcnn.sweep.summary import SCORE, best_row, ranking
 
 _VERSIONS = ("torch", "optuna", "pandas", "pymatgen")
 # What stands in front of all other columns, where it is known.

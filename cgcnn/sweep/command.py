@@ -19,15 +19,15 @@ from cgcnn.files import is_writable
 from cgcnn.flags import EXIT_SOME_FAILED
 from cgcnn.interrupt import Interrupted, StopRequest
 from cgcnn.labels import DataError
-from cgcnn.sweep_axes import describe
-from cgcnn.sweep_combination import Settler, data_digest, settings_of
-from cgcnn.sweep_flags import SweepFlags
-from cgcnn.sweep_plan import make_plan
-from cgcnn.sweep_progress import counts, progress_line
-from cgcnn.sweep_queue import Claim, Queue
-from cgcnn.sweep_storage import file_url, without_password
-from cgcnn.sweep_summary import best_row, headline, new_stem, summary_table, write_summary
-from cgcnn.sweep_trial import COMPLETE, FAILED, STOPPED, Killed, Outcome, run_trial
+from cgcnn.sweep.axes import describe
+from cgcnn.sweep.combination import Settler, data_digest, settings_of
+from cgcnn.sweep.flags import SweepFlags
+from cgcnn.sweep.plan import make_plan
+from cgcnn.sweep.progress import counts, progress_line
+from cgcnn.sweep.queue import Claim, Queue
+from cgcnn.sweep.storage import file_url, without_password
+from cgcnn.sweep.summary import best_row, headline, new_stem, summary_table, write_summary
+from cgcnn.sweep.trial import COMPLETE, FAILED, STOPPED, Killed, Outcome, run_trial
 
 _POLL = 0.2  # seconds, between looks at the clock and the signals
 _PAUSE = 2.0  # seconds, between looks into a queue in which nothing waits
@@ -207,8 +207,8 @@ class Sweep:
     def _finish(self) -> int:
         """Tables, figure and page; the last lines on the screen."""
         from cgcnn.plots import save, svg
-        from cgcnn.sweep_figure import axis_effects
-        from cgcnn.sweep_page import write_page
+        from cgcnn.sweep.figure import axis_effects
+        from cgcnn.sweep.page import write_page
 
         entries = self.queue.entries()
         table = summary_table(entries)

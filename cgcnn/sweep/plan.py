@@ -6,14 +6,14 @@ import itertools
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from cgcnn.sweep_axes import Axis
-from cgcnn.sweep_combination import Combination, Settler
-from cgcnn.sweep_flags import SweepFlags
+from cgcnn.sweep.axes import Axis
+from cgcnn.sweep.combination import Combination, Settler
+from cgcnn.sweep.flags import SweepFlags
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
 
-    from cgcnn.sweep_queue import Entry
+    from cgcnn.sweep.queue import Entry
 
 _TRIES = 50
 
