@@ -24,6 +24,7 @@ SETTINGS = {
     "accurate": {"preset": "accurate"},
     "accurate, first target 2 : 1": {"preset": "accurate", "task1_weight": 1},
     "accurate, one network": {"preset": "accurate", "ensemble": 1},
+    "accurate, one network, no slab": {"preset": "accurate", "ensemble": 1, "global_features": "valence"},
     "accurate, no surroundings": {"preset": "accurate", "ensemble": 1, "environment": False},
     "accurate, CGCNN elements": {"preset": "accurate", "ensemble": 1, "atom_features": "json"},
     "accurate, no valence": {"preset": "accurate", "ensemble": 1, "global_features": ""},

@@ -7,7 +7,10 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 import torch
 
-from cgcnn.store import COLUMNS, LENGTHS, GraphTable
+from cgcnn.store import COLUMNS, GEOMETRY, GraphTable
+
+_COLUMNS = {name: of for name, (_, of) in COLUMNS.items() if name not in GEOMETRY}
+_LENGTHS = tuple(dict.fromkeys(_COLUMNS.values()))
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,9 +54,9 @@ class Collator:
         global_features: np.ndarray | None = None,
     ) -> None:
         """targets (n, T) and global_features (n, G) of all crystals of the table, or None."""
-        self.columns = {name: torch.from_numpy(np.asarray(table.columns[name])) for name in COLUMNS}
-        self.start = {name: torch.from_numpy(np.asarray(table.start[name], dtype=np.int64)) for name in LENGTHS}
-        self.length = {name: torch.from_numpy(np.asarray(table.length[name], dtype=np.int64)) for name in LENGTHS}
+        self.columns = {name: torch.from_numpy(np.asarray(table.columns[name])) for name in _COLUMNS}
+        self.start = {name: torch.from_numpy(np.asarray(table.start[name], dtype=np.int64)) for name in _LENGTHS}
+        self.length = {name: torch.from_numpy(np.asarray(table.length[name], dtype=np.int64)) for name in _LENGTHS}
         self.targets = None if targets is None else torch.as_tensor(targets, dtype=torch.float32)
         self.global_features = None if global_features is None else torch.as_tensor(global_features)
 
@@ -62,9 +65,9 @@ class Collator:
 
     def __getitem__(self, rows: torch.Tensor) -> Batch:
         """The batch of these crystals, rows (B,) int64, in this order."""
-        length = {name: self.length[name][rows] for name in LENGTHS}
-        taken = {name: _ranges(self.start[name][rows], length[name]) for name in LENGTHS}
-        column = {name: self.columns[name][taken[of]] for name, (_, of) in COLUMNS.items()}
+        length = {name: self.length[name][rows] for name in _LENGTHS}
+        taken = {name: _ranges(self.start[name][rows], length[name]) for name in _LENGTHS}
+        column = {name: self.columns[name][taken[of]] for name, of in _COLUMNS.items()}
         first_atom = length["atoms"].cumsum(0) - length["atoms"]
         atoms = torch.arange(int(length["atoms"].sum()))
         return Batch(

@@ -282,7 +282,10 @@ def _add_network(group) -> None:
         help="atoms start with angles and distances of their surroundings",
     )
     add(
-        "--global-features", default="", metavar="KIND", help="valence: can electrons pair and charges balance (none)"
+        "--global-features",
+        default="",
+        metavar="KIND[+KIND]",
+        help="valence: can electrons pair and charges balance; slab: what a layer shows to the vacuum (none)",
     )
     add("--atom-fea-len", type=at_least(1), default=64, metavar="N", help="atom vector in convolutions (64)")
     add("--h-fea-len", type=at_least(1), default=128, metavar="N", help="hidden vector (128)")

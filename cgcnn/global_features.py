@@ -9,6 +9,7 @@ from functools import cache
 
 import numpy as np
 
+from cgcnn import slabs
 from cgcnn.features import MAX_NUMBER
 from cgcnn.labels import DataError
 from cgcnn.store import GraphTable
@@ -113,4 +114,7 @@ def _oxidation_states(number: int, *, common: bool) -> tuple[float, ...]:
 
 
 # kind → (function of the graphs, how many numbers it gives)
-GLOBAL_FEATURES: dict[str, tuple[Callable[[GraphTable], np.ndarray], int]] = {"valence": (valence_features, 6)}
+GLOBAL_FEATURES: dict[str, tuple[Callable[[GraphTable], np.ndarray], int]] = {
+    "valence": (valence_features, 6),
+    "slab": (slabs.slab_features, slabs.NUM_FEATURES),
+}

@@ -13,7 +13,7 @@ from cgcnn.features import element_properties
 from cgcnn.structures import Crystal, StructureError
 
 # Part of the key of every stored graph: raise it when build_graphs would give other numbers.
-GRAPH_VERSION = 3
+GRAPH_VERSION = 4
 # Å; a first search this wide finds twelve neighbours in most crystals at a fraction of the cost.
 FIRST_SEARCH = 4.5
 # Pairs one search may return: 12 neighbours never need more; a cell too dense to be a crystal does.
@@ -58,7 +58,8 @@ class CrystalGraph:
 
     numbers (S,) atomic numbers, occupancies (S,), site (S,) the atom each belongs to; degree (N,) edges an
     atom; neighbours (E,) the neighbour j of each edge and distances (E,) Å, edges sorted by their centre i.
-    environment (N, K) the surroundings of every atom; K = 0 without.
+    environment (N, K) the surroundings of every atom; K = 0 without. lattice (3, 3) Å and frac_coords (N, 3) are
+    the crystal's own.
     """
 
     numbers: np.ndarray
@@ -68,6 +69,8 @@ class CrystalGraph:
     neighbours: np.ndarray
     distances: np.ndarray
     environment: np.ndarray
+    lattice: np.ndarray
+    frac_coords: np.ndarray
 
     @property
     def num_atoms(self) -> int:
@@ -111,6 +114,8 @@ def build_graphs(crystals: Sequence[Crystal], settings: GraphSettings | None = N
                 neighbours=neighbour[edge:end].astype(np.int32),
                 distances=distance[edge:end].astype(np.float32),
                 environment=_environment(crystal, settings),
+                lattice=crystal.lattice,
+                frac_coords=crystal.frac_coords,
             )
         )
         edge = end

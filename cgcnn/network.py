@@ -99,6 +99,8 @@ class CrystalGraphNetwork(nn.Module):
         self.body = CrystalGraphBody(config, elements.shape[1] + num_environment, self.expansion.num_features)
         self.tasks = tasks
         num_global = num_global_features(config.global_features)
+        self.register_buffer("global_mean", torch.zeros(num_global), persistent=bool(num_global))
+        self.register_buffer("global_std", torch.ones(num_global), persistent=bool(num_global))
         self.join = nn.Linear(config.h_fea_len + num_global, config.h_fea_len) if num_global else None
         # by position: a task may have a name that a module cannot
         self.heads = nn.ModuleList(nn.Linear(config.h_fea_len, task.num_outputs) for task in tasks)
@@ -109,11 +111,14 @@ class CrystalGraphNetwork(nn.Module):
 
     @torch.no_grad()
     def fit_statistics(self, batches: Iterable[Batch]) -> None:
-        """Mean and deviation of the environments over the training part; called once, before training."""
-        if self.config.environment:
-            environments = torch.cat([batch.environment for batch in batches])
-            self.environment_mean.copy_(environments.mean(dim=0))
-            self.environment_std.copy_(environments.std(dim=0, correction=0).clamp(min=1e-3))
+        """Mean and deviation of the inputs over the training part; called once, before training."""
+        for name in ("environment", "global"):
+            mean, deviation = getattr(self, f"{name}_mean"), getattr(self, f"{name}_std")
+            if len(mean):
+                found = [batch.environment if name == "environment" else batch.global_features for batch in batches]
+                values = torch.cat(found)
+                mean.copy_(values.mean(dim=0))
+                deviation.copy_(values.std(dim=0, correction=0).clamp(min=1e-3))
 
     def atom_features(self, batch: Batch) -> Tensor:
         """What the atoms start with (N, F₀ + K): element vectors, and, if asked for, their standardised surroundings.
@@ -127,9 +132,7 @@ class CrystalGraphNetwork(nn.Module):
         )
         if not self.config.environment:
             return atoms
-        scaled = (batch.environment - self.environment_mean) / self.environment_std
-        # surroundings unlike any in training are not extrapolated to
-        return torch.cat([atoms, scaled.clamp(-MAX_DEVIATION, MAX_DEVIATION)], dim=1)
+        return torch.cat([atoms, _scaled(batch.environment, self.environment_mean, self.environment_std)], dim=1)
 
     def embed(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Vectors of the atoms (N, ·) and of the crystals (B, H)."""
@@ -143,7 +146,8 @@ class CrystalGraphNetwork(nn.Module):
         """Atoms (N, ·) pooled, with what the network knows of whole crystals (B, G) → (B, H)."""
         crystals = self.body.crystals(atoms, crystal, num_atoms)
         if self.join is not None:
-            crystals = functional.softplus(self.join(torch.cat([crystals, global_features], dim=1)))
+            scaled = _scaled(global_features, self.global_mean, self.global_std)
+            crystals = functional.softplus(self.join(torch.cat([crystals, scaled], dim=1)))
         return crystals
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
@@ -156,6 +160,11 @@ class CrystalGraphNetwork(nn.Module):
             task.name: head(crystals).squeeze(1) if task.is_regression else head(crystals)
             for task, head in zip(self.tasks, self.heads, strict=True)
         }
+
+
+def _scaled(values: Tensor, mean: Tensor, deviation: Tensor) -> Tensor:
+    """Standardised; what is unlike anything in training is not extrapolated to."""
+    return ((values - mean) / deviation).clamp(-MAX_DEVIATION, MAX_DEVIATION)
 
 
 def classic_dropout(tasks: TaskSet) -> float:

@@ -33,8 +33,11 @@ COLUMNS = {
     "neighbours": ("<i4", "edges"),
     "distances": ("<f4", "edges"),
     "environment": ("<f4", "environment"),
+    "lattice": ("<f8", "cell"),
+    "frac_coords": ("<f8", "coordinates"),
 }
-LENGTHS = ("species", "atoms", "edges", "environment")
+GEOMETRY = ("lattice", "frac_coords")  # what no network reads
+LENGTHS = ("species", "atoms", "edges", "environment", "cell", "coordinates")
 _RECORD = np.dtype(
     [("size", "<i8"), ("mtime", "<i8"), ("seen", "<i8"), ("digest", "S16")]
     + [(f"{name}_start", "<i8") for name in LENGTHS]
@@ -77,8 +80,16 @@ class GraphTable:
         """Graph of one crystal, as it was built."""
         part = {name: slice(s := int(self.start[name][row]), s + int(self.length[name][row])) for name in LENGTHS}
         parts = {name: self.columns[name][part[of]] for name, (_, of) in COLUMNS.items()}
-        parts["environment"] = parts["environment"].reshape(len(parts["degree"]), -1)
-        return CrystalGraph(**parts)
+        for name, width in (("environment", -1), ("frac_coords", 3)):
+            parts[name] = parts[name].reshape(len(parts["degree"]), width)
+        return CrystalGraph(**parts | {"lattice": parts["lattice"].reshape(3, 3)})
+
+    def taken(self, name: str) -> np.ndarray:
+        """The parts of a column that belong to the crystals, one after another."""
+        of = COLUMNS[name][1]
+        start, length = self.start[of], self.length[of]
+        skipped = np.cumsum(length) - length
+        return self.columns[name][np.repeat(start - skipped, length) + np.arange(length.sum())]
 
 
 class GraphStore:
@@ -294,4 +305,6 @@ def _lengths(graph: CrystalGraph) -> dict[str, int]:
         "atoms": len(graph.degree),
         "edges": len(graph.distances),
         "environment": graph.environment.size,
+        "cell": graph.lattice.size,
+        "coordinates": graph.frac_coords.size,
     }
