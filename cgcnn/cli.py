@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from cgcnn.flags import EXIT_BAD_INPUT, PARTS, PRESETS, Parser, training_parser
 from cgcnn.labels import DataError
+from cgcnn.meaning import meaningless
 
 if TYPE_CHECKING:
     from cgcnn.results import RunResult
@@ -30,10 +31,10 @@ _SPLITTING = {
 }
 
 
-def parse_training(argv: Sequence[str]) -> argparse.Namespace:
+def parse_training(argv: Sequence[str], *, strict: bool = True) -> argparse.Namespace:
     """Flags of main.py, in rising order: defaults, preset, the resumed run's, configuration file, command line.
 
-    Raises DataError for what is no flag, or no value of it.
+    Raises DataError for what is no flag, or no value of it, and, if `strict`, for one that would have no effect.
     """
     words = normalise(argv)
     given = explicit(words)
@@ -66,6 +67,8 @@ def parse_training(argv: Sequence[str]) -> argparse.Namespace:
     _apply_positional(args)
     _check(args)
     _check_splitting(args, given)
+    if strict and (faults := meaningless(args, given)):
+        raise DataError("\n".join(faults.values()))
     if saved:
         _check_settled(args, saved)
     return args
@@ -267,6 +270,10 @@ def _check(args: argparse.Namespace) -> None:
         raise DataError("--freeze-body freezes a whole body: leave out --init-layers")
     if args.learning_curve and (args.resume or args.train_fraction != 1):
         raise DataError("--learning-curve makes its own runs: leave out --resume and --train-fraction")
+    if args.model == "csgann" and args.atom_fea_len % args.num_heads:
+        raise DataError(f"--num-heads {args.num_heads} cannot share --atom-fea-len {args.atom_fea_len} evenly")
+    if not sum(args.loss_weights) > 0:
+        raise DataError("--loss-weights are all 0")
     if args.ema and args.swa:
         raise DataError("--ema and --swa exclude each other")
     if args.swa >= args.epochs:

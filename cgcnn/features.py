@@ -99,6 +99,29 @@ def property_table() -> torch.Tensor:
     return torch.from_numpy(table.astype(np.float32))
 
 
+def missing_table() -> torch.Tensor:
+    """Which of PROPERTIES an element lacks, 1 or 0 (119, P'), those that all have up to plutonium left out."""
+    missing = np.isnan(_properties())
+    table = missing[:, missing[1 : PLUTONIUM + 1].any(axis=0)].astype(np.float32)
+    table[0] = np.nan
+    return torch.from_numpy(table)
+
+
+def onehot_table() -> torch.Tensor:
+    """A place of its own for every element (119, 118)."""
+    table = torch.eye(MAX_NUMBER + 1)[:, 1:]
+    table[0] = torch.nan
+    return table
+
+
+def bits_table() -> torch.Tensor:
+    """The binary digits of the atomic number (119, 7), the lowest first."""
+    numbers = torch.arange(MAX_NUMBER + 1)[:, None]
+    table = (numbers >> torch.arange(MAX_NUMBER.bit_length()) & 1).float()
+    table[0] = torch.nan
+    return table
+
+
 def atom_features(kinds: str, own_table: Path | None = None) -> torch.Tensor:
     """Element vectors (119, F₀) of these kinds, joined with `+`; own_table: an atom_init.json that stands for `json`.
 
@@ -107,8 +130,13 @@ def atom_features(kinds: str, own_table: Path | None = None) -> torch.Tensor:
     tables = {
         "json": lambda: read_element_table(own_table) if own_table else element_table(),
         "properties": property_table,
+        "onehot": onehot_table,
+        "bits": bits_table,
+        "missing": missing_table,
     }
     names = kinds.split("+")
+    if len(set(names)) < len(names):
+        raise DataError(f"--atom-features {kinds}: each kind once")
     for name in names:
         if name not in tables:
             raise DataError(f"--atom-features {kinds}: {name!r} is none of {', '.join(tables)} (joined with +)")
@@ -141,6 +169,29 @@ PROPERTIES: dict[str, Callable] = {
 def missing_elements(elements: torch.Tensor, numbers: torch.Tensor) -> list[int]:
     """Atomic numbers among `numbers`, ascending, that the element vectors (119, F) have none for."""
     return [int(number) for number in torch.unique(numbers) if torch.isnan(elements[int(number)]).any()]
+
+
+class RadialBasis(torch.nn.Module):
+    """Distances (E,) Å → (E, K) exp(−(d − μ)²/w²) over their sum: K centres evenly from 0 to radius, w their spacing.
+
+    learnable: centres and widths are parameters.
+    """
+
+    def __init__(self, *, radius: float = 8.0, count: int = 10, learnable: bool = False) -> None:
+        super().__init__()
+        centres, widths = torch.linspace(0, radius, count), torch.full((count,), radius / (count - 1))
+        if learnable:
+            self.centres, self.log_widths = torch.nn.Parameter(centres), torch.nn.Parameter(widths.log())
+        else:
+            self.register_buffer("centres", centres, persistent=False)
+            self.register_buffer("log_widths", widths.log(), persistent=False)
+
+    @property
+    def num_features(self) -> int:
+        return len(self.centres)
+
+    def forward(self, distances: torch.Tensor) -> torch.Tensor:
+        return ((distances[:, None] - self.centres) / self.log_widths.exp()).square().neg().softmax(dim=1)
 
 
 class GaussianExpansion(torch.nn.Module):

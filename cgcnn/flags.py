@@ -177,7 +177,16 @@ def _add_tasks(group) -> None:
 def _add_loss(group) -> None:
     add = group.add_argument
     number = at_least(0.0)
-    add("--loss", choices=("mse", "l1", "huber"), default="mse", help="of regressions (default: mse)")
+    losses = ("mse", "l1", "huber", "weighted")
+    add("--loss", choices=losses, default="mse", help="of regressions; weighted: the sum of the others (mse)")
+    add(
+        "--loss-weights",
+        nargs=3,
+        type=number,
+        default=[0.4, 0.4, 0.2],
+        metavar=("MSE", "L1", "HUBER"),
+        help="in --loss weighted (0.4 0.4 0.2)",
+    )
     add("--task1-weight", type=number, default=0.5, metavar="W", help="first regression of several (0.5)")
     add("--task2-weight", type=number, default=0.5, metavar="W", help="second regression (0.5)")
     add("--task-weights", nargs="*", type=pair(number), default={}, action=Pairs, metavar="NAME=W")
@@ -267,13 +276,31 @@ def _add_graph(group) -> None:
 
 
 def _add_network(group) -> None:
-    add = group.add_argument
-    add("--model", choices=("cgcnn",), default="cgcnn", help="network")
+    add, switch = group.add_argument, argparse.BooleanOptionalAction
+    models = ("cgcnn", "csgcnn", "csgann", "csginn")
+    add(
+        "--model",
+        choices=models,
+        default="cgcnn",
+        help="how atoms gather neighbours: normalised or plain gated sums, attention, isomorphism (cgcnn)",
+    )
+    add("--residual", action=switch, default=False, help="a skip around every convolution of csgcnn, csgann, csginn")
+    add("--num-heads", type=at_least(1), default=4, metavar="N", help="of the attention of csgann (4)")
     add(
         "--atom-features",
         default="json",
         metavar="KIND[+KIND]",
-        help="json: atom_init.json or the CGCNN table; properties: of the elements; json+properties (json)",
+        help="json: atom_init.json or the CGCNN table; onehot; bits: of the atomic number; properties: of the "
+        "elements; missing: which of these an element lacks; joined with + (json)",
+    )
+    add("--learnable-atoms", action=switch, default=False, help="the vectors of the elements are learned further")
+    add("--edge-features", choices=("gaussian", "rbf"), default="gaussian", help="of distances; rbf: rows sum to 1")
+    add("--num-rbf", type=at_least(2), default=10, metavar="N", help="centres of rbf (10)")
+    add(
+        "--learnable-edges",
+        action=switch,
+        default=False,
+        help="edges are updated before every convolution, and rbf learns its centres and widths",
     )
     add(
         "--environment",
@@ -291,7 +318,8 @@ def _add_network(group) -> None:
     add("--h-fea-len", type=at_least(1), default=128, metavar="N", help="hidden vector (128)")
     add("--n-conv", type=at_least(0), default=3, metavar="N", help="convolutions (3)")
     add("--n-h", type=at_least(1), default=1, metavar="N", help="hidden layers after pooling (1)")
-    add("--pooling", choices=("mean", "attention"), default="mean", help="atoms to crystal (mean)")
+    poolings = ("mean", "attention", "sum", "max", "set2set")
+    add("--pooling", choices=poolings, default="mean", help="atoms to crystal (mean)")
     add(
         "--readout",
         choices=("per-atom", "classic"),

@@ -23,14 +23,15 @@ def segment_mean(values: Tensor, segment: Tensor, sizes: Tensor) -> Tensor:
 
 
 def segment_softmax(scores: Tensor, segment: Tensor, count: int) -> Tensor:
-    """Softmax over the members of each segment: scores (N,), segment (N,) → weights (N,)."""
-    top = scores.new_full((count,), -torch.inf).scatter_reduce_(0, segment, scores.detach(), "amax")
+    """Softmax over the members of each segment: scores (N, …), segment (N,) → weights (N, …)."""
+    index = segment.view(-1, *[1] * (scores.dim() - 1)).expand_as(scores)
+    top = scores.new_full((count, *scores.shape[1:]), -torch.inf).scatter_reduce_(0, index, scores.detach(), "amax")
     weights = (scores - top[segment]).exp()
     return weights / segment_sum(weights, segment, count)[segment]
 
 
 class _GatedMessages(torch.autograd.Function):
-    """Σ_j σ(x̂_f)·softplus(x̂_s), where x̂ is the batch-normalised x = a_i + b_j + W u_ij.
+    """Σ_j σ(x̂_f)·softplus(x̂_s), where x̂ is x = a_i + b_j + W u_ij, batch-normalised where there is a norm.
 
     One function rather than ten, because on a CPU this is bound by memory: it keeps one (E, 2F) tensor for the
     way back, and goes through it in blocks that stay in the cache, with the same scratch memory for each.
@@ -43,8 +44,12 @@ class _GatedMessages(torch.autograd.Function):
             part = torch.index_select(centre_part, 0, centres[block], out=x[block])
             part += neighbour_part.index_select(0, neighbours[block])
             part.addmm_(edges[block], edge_weight.t())
-        mean, variance = _statistics(x, norm)
-        inverse_std = (variance + norm.eps).rsqrt()
+        if norm is None:
+            mean, inverse_std = x.new_zeros(x.shape[1]), x.new_ones(x.shape[1])
+            weight, bias = inverse_std, mean
+        else:
+            mean, variance = _statistics(x, norm)
+            inverse_std = (variance + norm.eps).rsqrt()
         scale = weight * inverse_std
         shift = bias - mean * scale
         width = x.shape[1] // 2
@@ -53,7 +58,7 @@ class _GatedMessages(torch.autograd.Function):
             torch.addcmul(shift, x[block], scale, out=y)
             out.index_add_(0, centres[block], functional.softplus(y[:, width:]).mul_(y[:, :width].sigmoid_()))
         ctx.save_for_backward(x, edges, edge_weight, weight, bias, centres, neighbours, mean, inverse_std)
-        ctx.uses_batch_statistics = norm.training
+        ctx.has_norm, ctx.uses_batch_statistics = norm is not None, norm is not None and norm.training
         return out
 
     @staticmethod
@@ -84,14 +89,18 @@ class _GatedMessages(torch.autograd.Function):
         grad_weight = torch.zeros_like(edge_weight.t())
         grad_edges = torch.empty_like(edges) if ctx.needs_input_grad[2] else None
         for block, dx in _with_scratch(x):
-            torch.addcmul(constant, x[block], slope_x, out=dx).add_(grad[block])
+            if through:
+                torch.addcmul(constant, x[block], slope_x, out=dx).add_(grad[block])
+            else:
+                dx = grad[block]
             grad_centre.index_add_(0, centres[block], dx)
             grad_neighbour.index_add_(0, neighbours[block], dx)
             grad_weight.addmm_(edges[block].t(), dx)
             if grad_edges is not None:
                 torch.mm(dx.mul_(scale), edge_weight, out=grad_edges[block])
         grads = (grad_centre.mul_(scale), grad_neighbour.mul_(scale), grad_edges, grad_weight.mul_(scale).t())
-        return *grads, grad_scale, sum_grad, None, None, None
+        of_norm = (grad_scale, sum_grad) if ctx.has_norm else (None, None)
+        return *grads, *of_norm, None, None, None
 
 
 # Edges a block: (2048, 128) floats are 1 MB and stay in a core's cache. A GPU takes all at once.
@@ -122,37 +131,67 @@ def _statistics(x: Tensor, norm: nn.BatchNorm1d) -> tuple[Tensor, Tensor]:
     return torch.batch_norm_update_stats(x, norm.running_mean, norm.running_var, norm.momentum)
 
 
+def gated_messages(
+    full: nn.Linear,
+    atoms: Tensor,
+    edges: Tensor,
+    centres: Tensor,
+    neighbours: Tensor,
+    norm: nn.BatchNorm1d | None = None,
+) -> Tensor:
+    """Σ_j σ(W_f z_ij)·softplus(W_s z_ij), z_ij = v_i ⊕ v_j ⊕ u_ij, with a norm of both before they are activated.
+
+    full: W_f and W_s in one layer of 2F outputs; its parts that act on v_i and v_j are applied once an atom, not once
+    an edge. atoms (N, F), edges (E, K), centres and neighbours (E,) → (N, F).
+    """
+    width = atoms.shape[1]
+    on_centre, on_neighbour, on_edge = full.weight.split([width, width, edges.shape[1]], dim=1)
+    return _GatedMessages.apply(
+        functional.linear(atoms, on_centre, full.bias),
+        functional.linear(atoms, on_neighbour),
+        edges,
+        on_edge,
+        None if norm is None else norm.weight,
+        None if norm is None else norm.bias,
+        centres,
+        neighbours,
+        norm,
+    )
+
+
 class GatedConvolution(nn.Module):
     """v_i ← softplus(v_i + BN(Σ_j σ(BN(W_f z_ij))·softplus(BN(W_s z_ij)))), z_ij = v_i ⊕ v_j ⊕ u_ij.
 
-    Xie and Grossman, Phys. Rev. Lett. 120, 145301 (2018), eq. 5, with the batch normalisation of its code. The
-    parts of W that act on v_i and v_j are applied once an atom, not once an edge. Parameter names are the
-    original code's.
+    Xie and Grossman, Phys. Rev. Lett. 120, 145301 (2018), eq. 5, with the batch normalisation of its code.
+    Parameter names are the original code's.
     """
 
     def __init__(self, atom_fea_len: int, nbr_fea_len: int) -> None:
         super().__init__()
-        self.atom_fea_len = atom_fea_len
         self.fc_full = nn.Linear(2 * atom_fea_len + nbr_fea_len, 2 * atom_fea_len)
         self.bn1 = nn.BatchNorm1d(2 * atom_fea_len)
         self.bn2 = nn.BatchNorm1d(atom_fea_len)
 
     def forward(self, atoms: Tensor, edges: Tensor, centres: Tensor, neighbours: Tensor) -> Tensor:
         """atoms (N, F), edges (E, K), centres and neighbours (E,) → (N, F)."""
-        width = self.atom_fea_len
-        on_centre, on_neighbour, on_edge = self.fc_full.weight.split([width, width, edges.shape[1]], dim=1)
-        summed = _GatedMessages.apply(
-            functional.linear(atoms, on_centre, self.fc_full.bias),
-            functional.linear(atoms, on_neighbour),
-            edges,
-            on_edge,
-            self.bn1.weight,
-            self.bn1.bias,
-            centres,
-            neighbours,
-            self.bn1,
-        )
+        summed = gated_messages(self.fc_full, atoms, edges, centres, neighbours, self.bn1)
         return functional.softplus(atoms + self.bn2(summed))
+
+
+class EdgeUpdate(nn.Module):
+    """u_ij ← u_ij + W softplus(A v_i + B v_j + C u_ij + c): edges that learn what they join."""
+
+    def __init__(self, atom_fea_len: int, nbr_fea_len: int) -> None:
+        super().__init__()
+        self.on_centre = nn.Linear(atom_fea_len, nbr_fea_len, bias=False)
+        self.on_neighbour = nn.Linear(atom_fea_len, nbr_fea_len, bias=False)
+        self.on_edge = nn.Linear(nbr_fea_len, nbr_fea_len)
+        self.out = nn.Linear(nbr_fea_len, nbr_fea_len)
+
+    def forward(self, atoms: Tensor, edges: Tensor, centres: Tensor, neighbours: Tensor) -> Tensor:
+        """atoms (N, F), edges (E, K), centres and neighbours (E,) → (E, K)."""
+        hidden = self.on_edge(edges) + self.on_centre(atoms)[centres] + self.on_neighbour(atoms)[neighbours]
+        return edges + self.out(functional.softplus(hidden))
 
 
 class MeanPooling(nn.Module):
@@ -187,4 +226,75 @@ class AttentionPooling(nn.Module):
         return segment_sum(atoms * weights[:, None], crystal, len(num_atoms))
 
 
-POOLINGS: dict[str, type[nn.Module]] = {"mean": MeanPooling, "attention": AttentionPooling}
+class SumPooling(nn.Module):
+    """Σ h_i over the atoms of a crystal, for what grows with its size."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+
+    def weights(self, atoms: Tensor, crystal: Tensor, num_atoms: Tensor) -> Tensor:
+        """1 for every atom (N,)."""
+        return torch.ones_like(atoms[:, 0])
+
+    def forward(self, atoms: Tensor, crystal: Tensor, num_atoms: Tensor) -> Tensor:
+        """atoms (N, F), crystal (N,), num_atoms (B,) → (B, F)."""
+        return segment_sum(atoms, crystal, len(num_atoms))
+
+
+class MaxPooling(nn.Module):
+    """The largest of each component over the atoms of a crystal."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+
+    def weights(self, atoms: Tensor, crystal: Tensor, num_atoms: Tensor) -> Tensor:
+        """The share of the components (N,) that an atom gives its crystal; atoms that tie share them."""
+        top = (atoms == self(atoms, crystal, num_atoms)[crystal]).to(atoms.dtype)
+        return (top / segment_sum(top, crystal, len(num_atoms))[crystal]).mean(dim=1)
+
+    def forward(self, atoms: Tensor, crystal: Tensor, num_atoms: Tensor) -> Tensor:
+        """atoms (N, F), crystal (N,), num_atoms (B,) → (B, F)."""
+        least = atoms.new_full((len(num_atoms), atoms.shape[1]), -torch.inf)
+        return least.scatter_reduce(0, crystal[:, None].expand_as(atoms), atoms, "amax")
+
+
+class Set2SetPooling(nn.Module):
+    """Attention that asks several times: q ← LSTM(q ⊕ r), a = softmax(h_i·q), r = Σ a_i h_i; at the end W(q ⊕ r).
+
+    Vinyals, Bengio and Kudlur, arXiv:1511.06391, eqs. 3–7; the last map, which brings the result back to F, is ours.
+    """
+
+    STEPS = 3
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.lstm = nn.LSTMCell(2 * width, width)
+        self.out = nn.Linear(2 * width, width)
+
+    def weights(self, atoms: Tensor, crystal: Tensor, num_atoms: Tensor) -> Tensor:
+        """The attention (N,) of the last step."""
+        return self._attend(atoms, crystal, len(num_atoms))[0]
+
+    def forward(self, atoms: Tensor, crystal: Tensor, num_atoms: Tensor) -> Tensor:
+        """atoms (N, F), crystal (N,), num_atoms (B,) → (B, F)."""
+        return self.out(self._attend(atoms, crystal, len(num_atoms))[1])
+
+    def _attend(self, atoms: Tensor, crystal: Tensor, count: int) -> tuple[Tensor, Tensor]:
+        """Attention (N,) and q ⊕ r (B, 2F) after the last step."""
+        read = atoms.new_zeros(count, 2 * atoms.shape[1])
+        state = None
+        for _ in range(self.STEPS):
+            state = self.lstm(read, state)
+            query = state[0]
+            weights = segment_softmax((atoms * query[crystal]).sum(dim=1), crystal, count)
+            read = torch.cat([query, segment_sum(atoms * weights[:, None], crystal, count)], dim=1)
+        return weights, read
+
+
+POOLINGS: dict[str, type[nn.Module]] = {
+    "mean": MeanPooling,
+    "attention": AttentionPooling,
+    "sum": SumPooling,
+    "max": MaxPooling,
+    "set2set": Set2SetPooling,
+}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -30,18 +30,26 @@ def conditional_weights(category_logits: Tensor, metal: float, semiconductor: fl
     return weights / ((metal + semiconductor) / 2)
 
 
+def weighted_loss(weights: Sequence[float]) -> Callable[[Tensor, Tensor], Tensor]:
+    """The loss that sums squares, absolute values and Huber's, each with its weight."""
+    parts = [(weight, REGRESSION_LOSSES[name]) for weight, name in zip(weights, ("mse", "l1", "huber"), strict=True)]
+    return lambda y, t: sum(weight * part(y, t) for weight, part in parts if weight)
+
+
 @dataclass
 class MultiTaskLoss:
     """L = Σ_t w_t·L_t over tasks whose weight is not 0, each L_t a mean over the labelled samples of the batch.
 
     weights: task → w_t. metal_weight, semiconductor_weight: given, they weigh the samples of the band gap's
-    loss by the category head (conditional loss). class_weights: task → (C,) weights in its cross-entropy.
+    loss by the category head (conditional loss). class_weights: task → (C,) weights in its cross-entropy. loss: one
+    of REGRESSION_LOSSES, or `weighted` with loss_weights, those of mse, l1 and huber.
     """
 
     tasks: TaskSet
     normalizers: Mapping[str, Normalizer]
     weights: dict[str, float]
     loss: str = "mse"
+    loss_weights: Sequence[float] = (0.4, 0.4, 0.2)
     metal_weight: float | None = None
     semiconductor_weight: float | None = None
     class_weights: Mapping[str, Tensor] | None = None
@@ -62,6 +70,11 @@ class MultiTaskLoss:
                 weighted.append(self.weights[task.name] * self._mean(task, losses, outputs, label, known))
         return torch.stack(weighted).sum(), sums
 
+    def __post_init__(self) -> None:
+        self._regression_loss = (
+            weighted_loss(self.loss_weights) if self.loss == "weighted" else REGRESSION_LOSSES[self.loss]
+        )
+
     @property
     def is_conditional(self) -> bool:
         return self.metal_weight is not None and self.tasks.category is not None
@@ -70,7 +83,7 @@ class MultiTaskLoss:
         """Loss of every sample (B,), 0 where it has no label."""
         if task.is_regression:
             scaled = torch.where(known, self.normalizers[task.name].norm(label), 0.0)
-            losses = REGRESSION_LOSSES[self.loss](output, scaled)
+            losses = self._regression_loss(output, scaled)
         else:
             losses = functional.cross_entropy(output, _classes(label, known), reduction="none")
         return torch.where(known, losses, 0.0)

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
+from cgcnn.csgnn import CSGANN, CSGCNN, CSGINN, CSGANNConfig, CSGConfig
 from cgcnn.layers import GatedConvolution as ConvLayer
 from cgcnn.network import CrystalGraphBody, CrystalGraphNetwork, NetworkConfig
 from cgcnn.tasks import TaskSet
@@ -20,7 +21,12 @@ __all__ = [
 ]
 
 # --model offers these: name → (network, its configuration)
-MODELS: dict[str, tuple[type[nn.Module], type]] = {"cgcnn": (CrystalGraphNetwork, NetworkConfig)}
+MODELS: dict[str, tuple[type[nn.Module], type]] = {
+    "cgcnn": (CrystalGraphNetwork, NetworkConfig),
+    "csgcnn": (CSGCNN, CSGConfig),
+    "csgann": (CSGANN, CSGANNConfig),
+    "csginn": (CSGINN, CSGConfig),
+}
 
 
 def build_model(name: str, config: Mapping, tasks: TaskSet, elements: Tensor) -> nn.Module:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 
 import torch
@@ -11,13 +11,18 @@ from torch.nn import functional
 
 from cgcnn.batch import Batch
 from cgcnn.environment import NUM_FEATURES
-from cgcnn.features import GaussianExpansion
+from cgcnn.features import GaussianExpansion, RadialBasis
 from cgcnn.global_features import num_global_features
-from cgcnn.layers import POOLINGS, GatedConvolution, segment_sum
+from cgcnn.layers import POOLINGS, EdgeUpdate, GatedConvolution, segment_sum
 from cgcnn.tasks import AUXILIARY, TARGET, TaskSet
 
 MAX_DEVIATION = 4.0
 READOUTS = ("per-atom", "classic")
+# --edge-features offers these: configuration → a module from distances (E,) to features (E, K)
+EDGE_FEATURES: dict[str, Callable[[NetworkConfig], nn.Module]] = {
+    "gaussian": lambda c: GaussianExpansion(dmin=c.dmin, radius=c.radius, step=c.step),
+    "rbf": lambda c: RadialBasis(radius=c.radius, count=c.num_rbf, learnable=c.learnable_edges),
+}
 
 
 @dataclass(frozen=True)
@@ -27,6 +32,8 @@ class NetworkConfig:
     readout: `per-atom` widens and activates every atom before pooling; `classic` pools first, as
     CrystalGraphConvNet does. environment: atoms start with their surroundings too. global_features: kinds of
     numbers of the whole crystal that join its vector. dmin, radius, step: Å, the Gaussians of the distances.
+    edge_features: `gaussian`, or `rbf` with num_rbf centres. learnable_atoms: the element vectors are parameters.
+    learnable_edges: edges are updated before every convolution, and centres and widths of `rbf` are parameters.
     """
 
     atom_fea_len: int = 64
@@ -41,6 +48,10 @@ class NetworkConfig:
     dmin: float = 0.0
     radius: float = 8.0
     step: float = 0.2
+    edge_features: str = "gaussian"
+    num_rbf: int = 10
+    learnable_atoms: bool = False
+    learnable_edges: bool = False
 
     def __post_init__(self) -> None:
         if self.readout not in READOUTS:
@@ -50,14 +61,30 @@ class NetworkConfig:
         return asdict(self)
 
 
-class CrystalGraphBody(nn.Module):
-    """Atoms and edges of crystals → a vector a crystal. Parameter names are the original code's."""
+def gated_convolution(config: NetworkConfig, nbr_fea_len: int) -> GatedConvolution:
+    """The convolution of CGCNN."""
+    return GatedConvolution(config.atom_fea_len, nbr_fea_len)
 
-    def __init__(self, config: NetworkConfig, orig_atom_fea_len: int, nbr_fea_len: int) -> None:
+
+class CrystalGraphBody(nn.Module):
+    """Atoms and edges of crystals → a vector a crystal. Parameter names are the original code's.
+
+    convolution: configuration, K → a module that takes atoms (N, F), edges (E, K), centres and neighbours (E,).
+    """
+
+    def __init__(
+        self,
+        config: NetworkConfig,
+        orig_atom_fea_len: int,
+        nbr_fea_len: int,
+        convolution: Callable[[NetworkConfig, int], nn.Module] = gated_convolution,
+    ) -> None:
         super().__init__()
         self.config = config
         self.embedding = nn.Linear(orig_atom_fea_len, config.atom_fea_len)
-        self.convs = nn.ModuleList(GatedConvolution(config.atom_fea_len, nbr_fea_len) for _ in range(config.n_conv))
+        self.convs = nn.ModuleList(convolution(config, nbr_fea_len) for _ in range(config.n_conv))
+        count = config.n_conv if config.learnable_edges else 0
+        self.edge_updates = nn.ModuleList(EdgeUpdate(config.atom_fea_len, nbr_fea_len) for _ in range(count))
         self.conv_to_fc = nn.Linear(config.atom_fea_len, config.h_fea_len)
         pooled = config.h_fea_len if config.readout == "per-atom" else config.atom_fea_len
         self.pooling = POOLINGS[config.pooling](pooled)
@@ -67,7 +94,9 @@ class CrystalGraphBody(nn.Module):
     def atoms(self, atom_fea: Tensor, edges: Tensor, centres: Tensor, neighbours: Tensor) -> Tensor:
         """Vectors of the atoms that are pooled: atom_fea (N, F₀), edges (E, K) → (N, H), classic (N, F)."""
         atoms = self.embedding(atom_fea)
-        for convolution in self.convs:
+        for k, convolution in enumerate(self.convs):
+            if self.edge_updates:
+                edges = self.edge_updates[k](atoms, edges, centres, neighbours)
             atoms = convolution(atoms, edges, centres, neighbours)
         if self.config.readout == "per-atom":
             atoms = functional.softplus(self.conv_to_fc(atoms))
@@ -85,18 +114,27 @@ class CrystalGraphBody(nn.Module):
 
 
 class CrystalGraphNetwork(nn.Module):
-    """Batch → {task: output}: (B,) for a regression, on the learned scale, (B, C) logits for a classification."""
+    """Batch → {task: output}: (B,) for a regression, on the learned scale, (B, C) logits for a classification.
+
+    A network of another convolution is a subclass with another `convolution`.
+    """
+
+    convolution = staticmethod(gated_convolution)
 
     def __init__(self, config: NetworkConfig, tasks: TaskSet, elements: Tensor) -> None:
         """elements: the vector of each atomic number (119, F₀), rows of NaN for elements without one."""
         super().__init__()
         self.config = config
-        self.register_buffer("elements", elements.clone(), persistent=False)
-        self.expansion = GaussianExpansion(dmin=config.dmin, radius=config.radius, step=config.step)
+        if config.learnable_atoms:
+            self.elements = nn.Parameter(torch.nan_to_num(elements))
+        else:
+            self.register_buffer("elements", elements.clone(), persistent=False)
+        self.expansion = EDGE_FEATURES[config.edge_features](config)
         num_environment = NUM_FEATURES if config.environment else 0
         self.register_buffer("environment_mean", torch.zeros(num_environment), persistent=config.environment)
         self.register_buffer("environment_std", torch.ones(num_environment), persistent=config.environment)
-        self.body = CrystalGraphBody(config, elements.shape[1] + num_environment, self.expansion.num_features)
+        num_atom_features = elements.shape[1] + num_environment
+        self.body = CrystalGraphBody(config, num_atom_features, self.expansion.num_features, self.convolution)
         self.tasks = tasks
         num_global = num_global_features(config.global_features)
         self.register_buffer("global_mean", torch.zeros(num_global), persistent=bool(num_global))

@@ -67,6 +67,7 @@ def training_loss(
         normalizers,
         task_weights(data.tasks, args.task_weights),
         loss=args.loss,
+        loss_weights=args.loss_weights,
         metal_weight=args.metal_weight if args.conditional_loss else None,
         semiconductor_weight=args.semiconductor_weight if args.conditional_loss else None,
         class_weights=class_weights,

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import shlex
 from argparse import Namespace
+from dataclasses import fields
 from pathlib import Path
 
 from cgcnn.files import write_text
+from cgcnn.model import MODELS
 from cgcnn.network import classic_dropout
 from cgcnn.schedules import Schedule
 from cgcnn.splits import PARTS, SplitSettings
@@ -47,14 +49,9 @@ def fit_settings(args: Namespace, seed: int) -> FitSettings:
 
 def network_config(args: Namespace, tasks: TaskSet) -> dict:
     """The network's configuration that the flags describe."""
-    names = ("atom_fea_len", "h_fea_len", "n_conv", "n_h", "pooling", "readout", "dmin", "radius", "step")
+    _, configuration = MODELS[args.model]
     dropout = classic_dropout(tasks) if args.dropout is None else args.dropout
-    return {
-        **{name: getattr(args, name) for name in names},
-        "dropout": dropout,
-        "environment": args.environment,
-        "global_features": args.global_features,
-    }
+    return {each.name: getattr(args, each.name) for each in fields(configuration)} | {"dropout": dropout}
 
 
 def flags_as_plain(args: Namespace) -> dict:

@@ -40,7 +40,7 @@ def take_over(
         if not name.startswith(HEADS) and name in origin and origin[name].shape == value.shape:
             taken[name] = origin[name]
     if not source.is_original and not _same_elements(source.elements, network.elements):
-        taken = {name: value for name, value in taken.items() if ".embedding." not in f".{name}"}
+        taken = {name: v for name, v in taken.items() if ".embedding." not in f".{name}" and name != "elements"}
     if not any(value.dim() > 1 for value in taken.values()):
         raise DataError("no layer of that model has the shape of this network's")
     keeps_heads = not reset_heads and layers is None
@@ -67,11 +67,11 @@ def _first_layers(state: Mapping[str, Tensor], count: int) -> dict[str, Tensor]:
     there = {int(words[1]) for words in named.values() if words[0] == "convs"}
     if count > len(there):
         raise DataError(f"--init-layers {count}: that model has {len(there)} convolutions")
-    kept = {("convs", str(k)) for k in range(count)}
+    kept = {(part, str(k)) for part in ("convs", "edge_updates") for k in range(count)}
     return {
         name: state[name]
         for name, words in named.items()
-        if words[0].startswith(("embedding", "environment")) or tuple(words[:2]) in kept
+        if words[0].startswith(("embedding", "environment", "elements", "expansion")) or tuple(words[:2]) in kept
     }
 
 

@@ -159,7 +159,7 @@ def test_classic_options_after_the_folder():
         ("d --lr nan", "--lr"),
         ("d --batch-size 0", "--batch-size"),
         ("d --optim Rprop", "SGD, Adam, AdamW"),
-        ("d --pooling max", "attention"),
+        ("d --pooling median", "attention"),
         ("d --task both", "multi"),
         ("d --val-ratio 1.5", "--val-ratio"),
         ("d --metal-threshold 2", "--metal-threshold"),

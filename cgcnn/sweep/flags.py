@@ -13,6 +13,7 @@ from cgcnn.cli import explicit, normalise, parse_training, to_argv
 from cgcnn.flag_kinds import at_least, duration
 from cgcnn.flags import Parser, training_parser
 from cgcnn.labels import DataError
+from cgcnn.meaning import meaningless
 from cgcnn.sweep.axes import Axis, flags_of, published_axes, read_axes
 
 SAMPLERS = ("grid", "random", "tpe")
@@ -70,12 +71,20 @@ class SweepFlags:
         return self.out_dir / "result" / f"sweep_{self.study}"
 
     def command(self, values: Mapping[str, object]) -> list[str]:
-        """The words of main.py for one combination, axis → value."""
-        return [*self.words, *to_argv(flags_of(values))]
+        """The words of main.py for one combination, axis → value, without flags that mean nothing in it."""
+        return meaningful([*self.words, *to_argv(flags_of(values))])
 
     def settle(self, values: Mapping[str, object]) -> Namespace:
         """All flags of that trial. Raises DataError for a combination that main.py refuses."""
         return parse_training(self.command(values))
+
+
+def meaningful(words: Sequence[str]) -> list[str]:
+    """The words of main.py without flags that have no effect beside the others."""
+    given = explicit(words)
+    idle = meaningless(parse_training(words, strict=False), given)
+    options = given.pop("data_options")
+    return [*options, *to_argv({name: value for name, value in given.items() if name not in idle})]
 
 
 def sweep_parser() -> Parser:
@@ -115,7 +124,7 @@ def parse_sweep(argv: Sequence[str]) -> SweepFlags:
     words = [*given.pop("data_options"), *to_argv(given)]
     if not Path(words[0]).is_dir():
         raise DataError(f"{words[0]}: no such folder")
-    base = parse_training(words)
+    base = parse_training(words, strict=False)
     parser = training_parser()
     changed = [name for name, value in vars(base).items() if value != parser.get_default(name)]
     axes = read_axes(own.pop("grid"), own.pop("grid_file"))
