@@ -150,13 +150,17 @@ class CrystalGraphNetwork(nn.Module):
     @torch.no_grad()
     def fit_statistics(self, batches: Iterable[Batch]) -> None:
         """Mean and deviation of the inputs over the training part; called once, before training."""
-        for name in ("environment", "global"):
-            mean, deviation = getattr(self, f"{name}_mean"), getattr(self, f"{name}_std")
-            if len(mean):
-                found = [batch.environment if name == "environment" else batch.global_features for batch in batches]
-                values = torch.cat(found)
-                mean.copy_(values.mean(dim=0))
-                deviation.copy_(values.std(dim=0, correction=0).clamp(min=1e-3))
+        if not len(self.environment_mean) + len(self.global_mean):
+            return
+        environment, of_crystals = _Moments(), _Moments()
+        for batch in batches:
+            environment.add(batch.environment)
+            if len(self.global_mean):
+                of_crystals.add(batch.global_features)
+        if len(self.environment_mean):
+            environment.write(self.environment_mean, self.environment_std)
+        if len(self.global_mean):
+            of_crystals.write(self.global_mean, self.global_std)
 
     def atom_features(self, batch: Batch) -> Tensor:
         """What the atoms start with (N, F₀ + K): element vectors, and, if asked for, their standardised surroundings.
@@ -198,6 +202,26 @@ class CrystalGraphNetwork(nn.Module):
             task.name: head(crystals).squeeze(1) if task.is_regression else head(crystals)
             for task, head in zip(self.tasks, self.heads, strict=True)
         }
+
+
+class _Moments:
+    """Mean and deviation of columns of numbers that come in parts, in memory that does not grow with them."""
+
+    def __init__(self) -> None:
+        self.count, self.sum, self.squares = 0, 0.0, 0.0
+
+    def add(self, values: Tensor) -> None:
+        """values (n, K)."""
+        values = values.double()
+        self.count += len(values)
+        self.sum, self.squares = self.sum + values.sum(dim=0), self.squares + values.square().sum(dim=0)
+
+    def write(self, mean: Tensor, deviation: Tensor) -> None:
+        """Into two tensors (K,); what does not vary has a deviation of 0.001."""
+        average = self.sum / self.count
+        mean.copy_(average)
+        variance = (self.squares / self.count - average.square()).clamp(min=0)
+        deviation.copy_(variance.sqrt().clamp(min=1e-3))
 
 
 def _scaled(values: Tensor, mean: Tensor, deviation: Tensor) -> Tensor:

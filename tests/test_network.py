@@ -232,3 +232,19 @@ def test_in_classic_graphs_it_does_matter(crystals):
     assert sum(cut) >= 10
     model = with_statistics(network(), batch_of(crystals, settings))
     assert max(largest_change(crystals, model, change, settings) for change in CHANGES.values()) > 1e-4
+
+
+def test_statistics_are_those_of_all_batches_of_both_kinds_of_input(crystals):
+    settings = GraphSettings(environment=True)
+    graphs = [build_graph(crystal, settings) for crystal in crystals]
+    rows, values = torch.arange(len(graphs)), torch.randn(len(graphs), 6) * 3 + 1
+    batches = Collator(GraphTable.from_graphs(graphs, [""] * len(graphs)), global_features=values)
+    model = network(environment=True, global_features="valence")
+    model.fit_statistics(batches[part] for part in rows.split(5))
+    environment = batches[rows].environment
+    torch.testing.assert_close(model.environment_mean, environment.mean(dim=0), atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(
+        model.environment_std, environment.std(dim=0, correction=0).clamp(min=1e-3), atol=1e-3, rtol=1e-3
+    )
+    torch.testing.assert_close(model.global_mean, values.mean(dim=0))
+    torch.testing.assert_close(model.global_std, values.std(dim=0, correction=0))
