@@ -14,7 +14,7 @@ import pytest
 
 from cgcnn import cli, html_report
 from cgcnn.cif import ATOMIC_NUMBERS
-from cgcnn.structures import Crystal
+from cgcnn.structures import Crystal, read_crystal
 
 SYMBOLS = {number: symbol for symbol, number in ATOMIC_NUMBERS.items() if symbol not in ("D", "T")}
 
@@ -103,6 +103,14 @@ def crystals() -> dict[str, Crystal]:
         "diamond": make_crystal(fcc(3.567), ["C", "C"], [[0, 0, 0], [0.25, 0.25, 0.25]]),
         "low": random_crystal(7, 7, length=6.0),
     }
+
+
+@pytest.fixture(scope="session")
+def types(repo) -> list[Crystal]:
+    """One of each structure type: cubic and not, most with a shell of equal distances that twelve neighbours cut."""
+    found = {file.stem.partition("_")[2]: file for file in sorted((repo / "root_dir").glob("*.cif"))}
+    assert len(found) > 25
+    return [read_crystal(file) for file in found.values()]
 
 
 @pytest.fixture

@@ -13,6 +13,8 @@ from cgcnn.features import (
     PLUTONIUM,
     PROPERTIES,
     GaussianExpansion,
+    RadialBasis,
+    atom_features,
     element_properties,
     element_table,
     property_table,
@@ -176,3 +178,34 @@ def test_gaussians_hold_no_denormal_number():
     gaussians = GaussianExpansion()(torch.linspace(0, 8, 5001))
     assert not ((gaussians > 0) & (gaussians < torch.finfo(torch.float32).tiny)).any()
     assert (gaussians == 0).any()
+
+
+def test_onehot_bits_and_what_is_missing():
+    onehot = atom_features("onehot")
+    assert onehot.shape == (119, 118) and torch.equal(onehot[1:], torch.eye(118)) and torch.isnan(onehot[0]).all()
+    bits = atom_features("bits")
+    assert bits.shape == (119, 7) and bits[26].tolist() == [0, 1, 0, 1, 1, 0, 0]  # 26 = 0b0011010
+    assert len({tuple(row) for row in bits[1:].tolist()}) == 118
+    missing = atom_features("missing")
+    assert 0 < missing.shape[1] < len(PROPERTIES) and set(missing[1:].unique().tolist()) == {0.0, 1.0}
+    assert missing[2].sum() > 0 and missing[26].sum() == 0  # helium has no electronegativity, iron lacks nothing
+    joined = atom_features("bits+missing+onehot")
+    torch.testing.assert_close(joined, torch.cat([bits, missing, onehot], dim=1), equal_nan=True)
+    for kinds, said in (("bits+nothing", "'nothing' is none of json, properties"), ("bits+bits", "each kind once")):
+        with pytest.raises(DataError, match=said):
+            atom_features(kinds)
+
+
+def test_radial_basis_sums_to_one_and_is_its_formula():
+    basis = RadialBasis(radius=8.0, count=10)
+    assert basis.num_features == 10 and basis.state_dict() == {}
+    distances = torch.tensor([0.0, 2.5, 8.0, 30.0])
+    found = basis(distances)
+    torch.testing.assert_close(found.sum(dim=1), torch.ones(4))
+    width = 8 / 9
+    plain = [math.exp(-(((2.5 - k * width) / width) ** 2)) for k in range(10)]
+    assert found[1].tolist() == pytest.approx([value / sum(plain) for value in plain], abs=1e-6)
+    learned = RadialBasis(radius=8.0, count=10, learnable=True)
+    torch.testing.assert_close(learned(distances), found)
+    learned(distances)[:, 3].sum().backward()
+    assert learned.centres.grad.abs().sum() > 0 and learned.log_widths.grad.abs().sum() > 0

@@ -192,3 +192,17 @@ def test_weights_by_name_replace_those_of_the_tasks():
     assert has_trained_category(tasks, task_weights(tasks, {}))
     assert not has_trained_category(tasks, task_weights(tasks, {"material_type": 0}))
     assert not has_trained_category(TaskSet((WORK,)), {"work_function": 1.0})
+
+
+def test_the_weighted_loss_is_the_sum_of_its_parts():
+    y, t = torch.tensor([0.0, 0.5, 3.0]), torch.tensor([0.2, 0.5, 0.0])
+    tasks = TaskSet((Task("a"),))
+    normalizers = {"a": Normalizer(0.0, 1.0)}
+    values = {}
+    for name in ("mse", "l1", "huber"):
+        loss, _ = MultiTaskLoss(tasks, normalizers, {"a": 1.0}, loss=name)({"a": y}, t[:, None])
+        values[name] = loss.item()
+    for weights in ((0.4, 0.4, 0.2), (0, 1, 0), (1, 2, 3)):
+        made = MultiTaskLoss(tasks, normalizers, {"a": 1.0}, loss="weighted", loss_weights=weights)
+        expected = sum(w * value for w, value in zip(weights, values.values(), strict=True))
+        assert made({"a": y}, t[:, None])[0].item() == pytest.approx(expected)

@@ -1,7 +1,6 @@
 """The network: sizes, heads, batches, disorder; and what must not matter, how a crystal is written down."""
 
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,21 +18,12 @@ from cgcnn.network import (
     classic_dropout,
 )
 from cgcnn.store import GraphTable
-from cgcnn.structures import Crystal, read_crystal
+from cgcnn.structures import Crystal
 from cgcnn.tasks import AUXILIARY, CATEGORY, CLASSIFICATION, Task, TaskSet
 
-EXAMPLES = Path(__file__).parents[1] / "root_dir"
 TASKS = TaskSet(
     (Task("gap"), Task("kind", CLASSIFICATION, CATEGORY, classes=("a", "b", "c")), Task("e", role=AUXILIARY))
 )
-
-
-@pytest.fixture(scope="module")
-def crystals() -> list[Crystal]:
-    """One of each structure type: cubic and not, most with a shell of equal distances that twelve neighbours cut."""
-    types = {file.stem.partition("_")[2]: file for file in sorted(EXAMPLES.glob("*.cif"))}
-    assert len(types) > 25
-    return [read_crystal(file) for file in types.values()]
 
 
 def collator(crystals, settings: GraphSettings | None = None) -> Collator:
@@ -82,14 +72,14 @@ def test_the_number_of_parameters(readout, pooled, pooling):
     assert sum(p.numel() for p in model.parameters() if p.requires_grad) == body + score + heads
 
 
-def test_the_shape_of_every_head(crystals):
-    out = outputs(network(), batch_of(crystals[:4]))
+def test_the_shape_of_every_head(types):
+    out = outputs(network(), batch_of(types[:4]))
     assert {name: tuple(value.shape) for name, value in out.items()} == {"gap": (4,), "kind": (4, 3), "e": (4,)}
-    assert outputs(network(), batch_of(crystals[:1]))["gap"].shape == (1,)
+    assert outputs(network(), batch_of(types[:1]))["gap"].shape == (1,)
 
 
-def test_readouts_are_their_formulas(crystals):
-    batch = batch_of(crystals[:3])
+def test_readouts_are_their_formulas(types):
+    batch = batch_of(types[:3])
     for readout in ("per-atom", "classic"):
         model = network(readout=readout, n_h=2)
         body = model.body
@@ -112,28 +102,28 @@ def test_an_unknown_readout_is_refused():
         NetworkConfig(readout="other")
 
 
-def test_gradients_reach_every_parameter(crystals):
+def test_gradients_reach_every_parameter(types):
     model = network(pooling="attention", n_h=2).train()
-    out = model(batch_of(crystals[:6]))
+    out = model(batch_of(types[:6]))
     sum(value.square().sum() for value in out.values()).backward()
     assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in model.parameters())
     # the bias before a batch norm is taken out by it, and a score's bias by the softmax in part
     assert all(p.grad.abs().max() > 0 for name, p in model.named_parameters() if name.endswith("weight"))
 
 
-def test_the_company_in_a_batch_and_its_order_do_not_matter(crystals):
-    together = collator(crystals)
-    everything = together[torch.arange(len(crystals))]
+def test_the_company_in_a_batch_and_its_order_do_not_matter(types):
+    together = collator(types)
+    everything = together[torch.arange(len(types))]
     model = with_statistics(network(pooling="attention"), everything)
     whole = outputs(model, everything)
-    order = torch.randperm(len(crystals), generator=torch.Generator().manual_seed(0))
+    order = torch.randperm(len(types), generator=torch.Generator().manual_seed(0))
     assert_same(outputs(model, together[order]), {name: value[order] for name, value in whole.items()}, atol=1e-6)
-    for k in (0, 5, len(crystals) - 1):
+    for k in (0, 5, len(types) - 1):
         alone = outputs(model, together[torch.tensor([k])])
         assert_same(alone, {name: value[k : k + 1] for name, value in whole.items()}, atol=1e-6)
 
 
-def test_a_disordered_site_has_the_weighted_mean_of_its_elements(crystals):
+def test_a_disordered_site_has_the_weighted_mean_of_its_elements(types):
     iron, nickel = 26, 28
     lattice, frac_coords = 3.6 * np.eye(3), np.array([[0, 0, 0], [0.5, 0.5, 0.5]])
     mixed = Crystal(
@@ -149,18 +139,18 @@ def test_a_disordered_site_has_the_weighted_mean_of_its_elements(crystals):
     ordered = replace(mixed, numbers=mixed.numbers[[0, 2]], occupancies=np.ones(2), site=np.arange(2, dtype=np.int32))
     halves = replace(mixed, numbers=np.full(3, iron, np.uint8), occupancies=np.array([0.5, 0.5, 1.0]))
     assert_same(outputs(model, batch_of([halves])), outputs(model, batch_of([ordered])), atol=1e-6)
-    both = batch_of([crystals[0], mixed, crystals[1]])
-    assert_same({"x": model.atom_features(both)[crystals[0].num_sites :][:2]}, {"x": features})
+    both = batch_of([types[0], mixed, types[1]])
+    assert_same({"x": model.atom_features(both)[types[0].num_sites :][:2]}, {"x": features})
 
 
 @pytest.mark.parametrize("name", ["type", "a.b", "", "training", "0", "Bandlücke (eV)"])
-def test_a_task_may_have_any_name(name, crystals):
+def test_a_task_may_have_any_name(name, types):
     model = network(TaskSet((Task(name), Task("other"))))
-    out = outputs(model, batch_of(crystals[:2]))
+    out = outputs(model, batch_of(types[:2]))
     assert set(out) == {name, "other"}
     again = network(TaskSet((Task(name), Task("other"))), seed=1)
     again.load_state_dict(model.state_dict())
-    assert_same(outputs(again, batch_of(crystals[:2])), out, atol=0)
+    assert_same(outputs(again, batch_of(types[:2])), out, atol=0)
 
 
 def test_auxiliary_heads_begin_small():
@@ -219,24 +209,24 @@ def largest_change(crystals, model, change, settings) -> float:
 
 @pytest.mark.parametrize("pooling", ["mean", "attention"])
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES.keys())
-def test_how_a_crystal_is_written_down_does_not_matter(change, pooling, crystals):
+def test_how_a_crystal_is_written_down_does_not_matter(change, pooling, types):
     settings = GraphSettings()
-    model = with_statistics(network(pooling=pooling), batch_of(crystals, settings))
-    assert outputs(model, batch_of(crystals, settings))["gap"].std() > 0.05
-    assert largest_change(crystals, model, change, settings) < 1e-5
+    model = with_statistics(network(pooling=pooling), batch_of(types, settings))
+    assert outputs(model, batch_of(types, settings))["gap"].std() > 0.05
+    assert largest_change(types, model, change, settings) < 1e-5
 
 
-def test_in_classic_graphs_it_does_matter(crystals):
+def test_in_classic_graphs_it_does_matter(types):
     settings = GraphSettings(neighbours="classic")
-    cut = [len(build_graph(c).distances) > len(build_graph(c, settings).distances) for c in crystals]
+    cut = [len(build_graph(c).distances) > len(build_graph(c, settings).distances) for c in types]
     assert sum(cut) >= 10
-    model = with_statistics(network(), batch_of(crystals, settings))
-    assert max(largest_change(crystals, model, change, settings) for change in CHANGES.values()) > 1e-4
+    model = with_statistics(network(), batch_of(types, settings))
+    assert max(largest_change(types, model, change, settings) for change in CHANGES.values()) > 1e-4
 
 
-def test_statistics_are_those_of_all_batches_of_both_kinds_of_input(crystals):
+def test_statistics_are_those_of_all_batches_of_both_kinds_of_input(types):
     settings = GraphSettings(environment=True)
-    graphs = [build_graph(crystal, settings) for crystal in crystals]
+    graphs = [build_graph(crystal, settings) for crystal in types]
     rows, values = torch.arange(len(graphs)), torch.randn(len(graphs), 6) * 3 + 1
     batches = Collator(GraphTable.from_graphs(graphs, [""] * len(graphs)), global_features=values)
     model = network(environment=True, global_features="valence")
