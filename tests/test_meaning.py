@@ -24,25 +24,10 @@ def test_what_means_nothing_is_refused(words, said):
 
 
 def test_what_acts_or_is_the_default_passes():
-    parse_training(
-        ["d", "--model", "csgann", "--residual", "--num-heads", "8", "--edge-features", "rbf", "--num-rbf", "5"]
-    )
-    parse_training(
-        [
-            "d",
-            "--no-residual",
-            "--num-heads",
-            "4",
-            "--step",
-            "0.2",
-            "--loss",
-            "weighted",
-            "--loss-weights",
-            "1",
-            "0",
-            "0",
-        ]
-    )
+    words = "d --model csgann --residual --num-heads 8 --edge-features rbf --num-rbf 5"
+    parse_training(words.split(" "))
+    words = "d --no-residual --num-heads 4 --step 0.2 --loss weighted --loss-weights 1 0 0"
+    parse_training(words.split(" "))
 
 
 def test_a_sweep_leaves_it_out():
