@@ -127,7 +127,15 @@ def test_scores_of_atoms_add_up_to_the_prediction(pooling, networks):
     assert predicted(made).atoms is None
 
 
-@pytest.mark.parametrize("config", [{"n_h": 2}, {"readout": "classic"}, {"global_features": "valence"}])
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"n_h": 2},
+        {"readout": "classic"},
+        {"global_features": "valence"},
+        *({"pooling": p} for p in ("max", "set2set", "sum")),
+    ],
+)
 def test_where_layers_follow_the_pooling_the_scores_do_not_add_up(config):
     """The score of an atom is then the prediction for a crystal of such atoms: right where all atoms are alike."""
     made = model(config=config)

@@ -36,7 +36,8 @@ def adds_up(network: CrystalGraphNetwork, normalizers: dict[str, Normalizer]) ->
     """Whether the weighted sum of the scores, in units, is the prediction: only a linear head follows the pooling."""
     config = network.config
     linear = all(n.transform in LINEAR for n in normalizers.values())
-    return config.readout == "per-atom" and config.n_h == 1 and not config.global_features and linear
+    averages = config.pooling in ("mean", "attention") and config.readout == "per-atom"
+    return averages and config.n_h == 1 and not config.global_features and linear
 
 
 def site_elements(graph: CrystalGraph) -> list[str]:

@@ -192,23 +192,24 @@ class Ensemble:
         return distance, [f"element {u}" if u else FAR * f for u, f in zip(unseen, far, strict=True)]
 
     def _atoms(self, outputs: Sequence[Sequence[_Outputs]], table: GraphTable, rows: np.ndarray) -> AtomScores:
-        """Means over the networks: of the weights a, and of the scores s weighted by them, so that ⟨a⟩·s = ⟨a s⟩."""
-        weights, products = [], []
+        """Means over the networks: of the weights a, and of the scores s weighted by them, so that ⟨a⟩·s = ⟨a s⟩.
+
+        An atom that no network gives any weight, as pooling by the maximum can do, has the plain mean of its scores.
+        """
+        weights, scores = [], []
         for model, of_model in zip(self.models, outputs, strict=True):
             for one in of_model:
                 weights.append(torch.cat(one.weights).double())
-                scores = _joined(one.scores)
-                products.append(
-                    {
-                        task.name: weights[-1] * model.normalizers[task.name].denorm(scores[task.name].double())
-                        for task in self.tasks
-                        if task.is_regression
-                    }
-                )
-        weight = torch.stack(weights).mean(0)
-        scores = {name: (torch.stack([p[name] for p in products]).mean(0) / weight).numpy() for name in products[0]}
+                joined = _joined(one.scores)
+                regressions = [task.name for task in self.tasks if task.is_regression]
+                scores.append({n: model.normalizers[n].denorm(joined[n].double()) for n in regressions})
+        shares = torch.stack(weights)  # (networks, N)
+        shares = torch.where(shares.sum(0) > 0, shares, 1.0)
+        shares = shares / shares.sum(0)
+        means = {name: (shares * torch.stack([s[name] for s in scores])).sum(0).numpy() for name in scores[0]}
         elements = [element for row in rows for element in site_elements(table.graph(row))]
-        return AtomScores(torch.cat(outputs[0][0].crystal).numpy(), elements, weight.numpy(), scores)
+        crystal, weight = torch.cat(outputs[0][0].crystal).numpy(), torch.stack(weights).mean(0).numpy()
+        return AtomScores(crystal, elements, weight, means)
 
     def _nothing(self) -> Prediction:
         knows = self.knows_its_training_set
