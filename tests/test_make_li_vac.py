@@ -267,7 +267,7 @@ def test_append_id_prop_to_a_given_file(pristine, tmp_path):
         (["garbage.cif"], "not a CIF with a crystal structure"),
         (["binary.cif"], "not a CIF with a crystal structure"),
         (["empty.cif"], "not a CIF with a crystal structure"),
-        (["na.cif"], "there is no Li in NaCoO2"),
+        (["na.cif"], "na.cif: there is no Li in NaCoO2"),
         (["li.cif", "--element", "Xx"], "there is no Xx"),
         (["li.cif", "--n-vacancies", "13", "--supercell", "2", "2", "1"], "only 12 such atoms"),
         (["li.cif", "--n-vacancies", "9999"], "9999 vacancies asked for"),

@@ -163,15 +163,19 @@ def build_parser() -> OneLineParser:
 def run(args: argparse.Namespace) -> None:
     """Make the vacancies that `args` ask for, write them and report each on stdout."""
     source = find_input(args.cif)
-    results = make_vacancies(
-        read_structure(source),
-        args.num_aug,
-        seed=args.seed,
-        element=args.element,
-        n_vacancies=args.n_vacancies,
-        fraction=args.fraction,
-        supercell=args.supercell and tuple(args.supercell),
-    )
+    structure = read_structure(source)
+    try:
+        results = make_vacancies(
+            structure,
+            args.num_aug,
+            seed=args.seed,
+            element=args.element,
+            n_vacancies=args.n_vacancies,
+            fraction=args.fraction,
+            supercell=args.supercell and tuple(args.supercell),
+        )
+    except VacancyError as error:
+        raise VacancyError(f"{source}: {error}") from None
     out_dir = args.out_dir or source.parent
     paths = [out_dir / f"{source.stem}_aug{number}.cif" for number in range(len(results))]
     texts = dict(zip(paths, map(cif_text, results), strict=True))
