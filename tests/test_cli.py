@@ -1,11 +1,11 @@
 """Flags of main.py and predict.py: spellings, layers, files of flags, refusals, and a quick --help."""
 
 import argparse
+import resource
 import shlex
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 
