@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from cgcnn.graph import CrystalGraph, GraphSettings, build_graph, build_graphs
+from cgcnn.graph import CrystalGraph, GraphSettings, build_graphs
 from cgcnn.structures import Crystal, StructureError, read_crystal
 from cgcnn.workers import sigint_ignored
 
@@ -81,19 +81,23 @@ def build_task(items: Sequence[Item], settings: GraphSettings) -> list[Built]:
     return results
 
 
-def graphs_or_errors(crystals: Sequence[Crystal], settings: GraphSettings) -> list[CrystalGraph | StructureError]:
-    """Graphs built together; where that fails, one by one, with the error in place of a graph."""
-    try:
-        return list(build_graphs(crystals, settings))
-    except StructureError:
-        return [_graph_or_error(crystal, settings) for crystal in crystals]
+def graphs_or_errors(
+    crystals: Sequence[Crystal], settings: GraphSettings, *, moved: Sequence[Crystal] | None = None
+) -> list[CrystalGraph | StructureError]:
+    """Graphs built together; where that fails, one by one, with the error in place of a graph.
 
-
-def _graph_or_error(crystal: Crystal, settings: GraphSettings) -> CrystalGraph | StructureError:
+    moved: see `build_graphs`.
+    """
     try:
-        return build_graph(crystal, settings)
+        return build_graphs(crystals, settings, moved=moved)
     except StructureError as error:
-        return error
+        if len(crystals) == 1:
+            return [error]
+        alone = [
+            graphs_or_errors(crystals[k : k + 1], settings, moved=moved and moved[k : k + 1])
+            for k in range(len(crystals))
+        ]
+        return [graph for (graph,) in alone]
 
 
 def _reason(error: Exception) -> str:

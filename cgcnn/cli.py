@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cgcnn.augment import amounts
 from cgcnn.flags import EXIT_BAD_INPUT, PARTS, PRESETS, Parser, training_parser
 from cgcnn.labels import DataError
 from cgcnn.meaning import meaningless
@@ -24,6 +25,8 @@ _ALIASES = {
 }
 # What a checkpoint has settled: the optimiser's state and the weights learned so far depend on it.
 _SETTLED = ("optim", "momentum", "weight_decay", "ema", "task_weights", "normalize")
+# Flags that take several values in a comparison.
+SEVERAL = ("--edge-features", "--atom-features")
 # flag → what it settles, and the flags that would then be ignored
 _SPLITTING = {
     "folds": ("the training and test parts", ("train_ratio", "train_size", "test_ratio", "test_size")),
@@ -37,7 +40,7 @@ def parse_training(argv: Sequence[str], *, strict: bool = True) -> argparse.Name
     Raises DataError for what is no flag, or no value of it, and, if `strict`, for one that would have no effect.
     """
     words = normalise(argv)
-    given = explicit(words)
+    given = _given(words)
     config, saved = {}, {}
     if "config" in given:
         config = explicit([".", *to_argv(read_config(Path(given["config"])))], where=given["config"])
@@ -83,6 +86,17 @@ def explicit(words: Sequence[str], where: str | None = None, parser: Parser | No
         return vars(parser.parse_args(words))
     except DataError as error:
         raise DataError(f"{where}: {error}" if where else str(error)) from None
+
+
+def _given(words: Sequence[str]) -> dict:
+    """The flags of the command line; several values where one run takes one are told as such."""
+    try:
+        return explicit(words)
+    except DataError as error:
+        for flag, one, other in zip(words, words[1:], words[2:], strict=False):
+            if flag in SEVERAL and str(error).startswith(f"unrecognized arguments: {other}"):
+                raise DataError(f"{flag} {one} {other}: several values need --compare MODEL …") from None
+        raise
 
 
 def _saved_flags(path: Path) -> dict:
@@ -187,7 +201,18 @@ def sweep_command(argv: Sequence[str] | None = None) -> int:
 
 
 def _train(argv: Sequence[str]) -> int:
+    if any(word.partition("=")[0] == "--compare" for word in normalise(argv)):
+        return _compare(argv)
     return train(parse_training(argv)).exit_status
+
+
+def _compare(argv: Sequence[str]) -> int:
+    from cgcnn.sweep.compare import parse_comparison
+
+    flags = parse_comparison(argv)
+    from cgcnn.sweep.comparison import Comparison  # torch and optuna only after the flags are right
+
+    return Comparison(flags, argv).run()
 
 
 def _predict(argv: Sequence[str]) -> int:
@@ -268,12 +293,20 @@ def _check(args: argparse.Namespace) -> None:
             raise DataError(f"{_flag(name)} needs --init-from")
     if args.freeze_body and args.init_layers is not None:
         raise DataError("--freeze-body freezes a whole body: leave out --init-layers")
+    if args.compare:
+        raise DataError("--compare is several runs: give it to main.py itself, on the command line")
+    if args.compare_also:
+        raise DataError("--compare-also needs --compare")
     if args.learning_curve and (args.resume or args.train_fraction != 1):
         raise DataError("--learning-curve makes its own runs: leave out --resume and --train-fraction")
     if args.model == "csgann" and args.atom_fea_len % args.num_heads:
         raise DataError(f"--num-heads {args.num_heads} cannot share --atom-fea-len {args.atom_fea_len} evenly")
     if not sum(args.loss_weights) > 0:
         raise DataError("--loss-weights are all 0")
+    if args.pooling == "sum" and "supercell" in amounts(args.augment):
+        raise DataError(
+            "--augment supercell cannot go with --pooling sum: its outputs grow with the cell, labels do not"
+        )
     if args.ema and args.swa:
         raise DataError("--ema and --swa exclude each other")
     if args.swa >= args.epochs:

@@ -1,11 +1,9 @@
-"""A data folder → crystals with graphs, tasks and labels, ready to be split and trained on."""
+"""A data folder or file → crystals with graphs, tasks and labels, ready to be split and trained on."""
 
 from __future__ import annotations
 
-import hashlib
-import os
 from argparse import Namespace
-from collections.abc import Callable, Container, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -13,9 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from cgcnn.data_source import MAX_LISTED, DataSource, beside, open_source
 from cgcnn.features import atom_features
-from cgcnn.files import is_writable
-from cgcnn.global_features import composition_averages, global_features
+from cgcnn.global_features import composition_averages, global_features, needs_symmetry
 from cgcnn.graph import GraphSettings
 from cgcnn.labels import (
     AUXILIARY_NAMES,
@@ -24,10 +22,8 @@ from cgcnn.labels import (
     raise_all,
     read_auxiliary,
     read_categories,
-    read_labels,
 )
 from cgcnn.store import GraphStore, GraphTable
-from cgcnn.structures import StructureError, find_structure_files
 from cgcnn.tasks import (
     AUXILIARY,
     CATEGORY,
@@ -41,7 +37,6 @@ from cgcnn.tasks import (
 )
 
 CATEGORY_NAME = "material_type"
-MAX_LISTED = 100
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,28 +64,25 @@ def load_dataset(args: Namespace, check_stop: Callable[[], None] = lambda: None)
 
     check_stop: see `GraphStore.update`.
     """
-    root = Path(args.data_options[0])
-    if not root.is_dir():
-        raise DataError(f"{root}: no such folder")
+    path = Path(args.data_options[0])
+    if args.conditional_loss and path.is_file():
+        raise DataError(f"--conditional-loss needs a data folder with an all.csv; {path} is a file")
+    source = open_source(path, cache_dir=args.cache_dir, verify=args.verify_cache, check_stop=check_stop)
     notes: list[str] = []
-    try:
-        files = find_structure_files(root)
-    except StructureError as error:
-        raise DataError(f"{root}: {error}") from None
-    table, unnamed = _read_targets(root, files, args)
-    graphs, ids, failed = _graphs(root, table.ids, files, args, check_stop)
+    table, unnamed = _read_targets(source, args)
+    graphs, ids, failed = _graphs(source, table.ids, args, check_stop)
     values = table.values[[i not in failed for i in table.ids]]
     tasks, columns = target_tasks(table, values, args)
     labels = [values[:, column] for column in columns]
     if args.conditional_loss:
-        category, note = read_categories(root / "all.csv", ids)
+        category, note = read_categories(source.folder / "all.csv", ids)
         notes += [note] if note else []
         classes = ("metal", "semiconductor")
         weight = args.classification_weight
         tasks.append(Task(CATEGORY_NAME, CLASSIFICATION, CATEGORY, weight=weight, classes=classes))
         labels.append(category)
     if args.auxiliary_tasks:
-        auxiliary, note = _auxiliary(root, ids, graphs)
+        auxiliary, note = _auxiliary(source, ids, graphs)
         notes += [note] if note else []
         taken = {task.name for task in tasks}
         for k, name in enumerate(AUXILIARY_NAMES):
@@ -108,8 +100,7 @@ def load_dataset(args: Namespace, check_stop: Callable[[], None] = lambda: None)
             "--conditional-loss needs a regression target that is the band gap, with gap in its name; "
             f"there are {', '.join(task.name for task in task_set.targets)}"
         )
-    own_table = root / "atom_init.json"
-    elements = atom_features(args.atom_features, own_table if own_table.exists() else None)
+    elements = atom_features(args.atom_features, beside(path, "atom_init.json"))
     _check_elements(graphs, ids, elements)
     if failed:
         notes.append(f"{len(failed)} of {len(table.ids)} crystals are left out (--on-bad-structure skip)")
@@ -186,22 +177,17 @@ def target_columns(table: LabelTable, ids: Sequence[str], tasks: TaskSet) -> np.
 
 def graph_settings(args: Namespace) -> GraphSettings:
     """What the flags say about graphs."""
-    return GraphSettings(args.radius, args.max_num_nbr, args.neighbors, environment=args.environment)
+    return GraphSettings(
+        args.radius,
+        args.max_num_nbr,
+        args.neighbors,
+        environment=args.environment,
+        symmetry=needs_symmetry(args.global_features),
+    )
 
 
-def cache_folder(root: Path, given: str | None) -> Path:
-    """Where the graphs of a data folder are kept: in it, or, if that cannot be written, in the user's cache."""
-    name = f"{root.resolve().name}-{hashlib.sha256(str(root.resolve()).encode()).hexdigest()[:8]}"
-    if given:
-        return Path(given) / name
-    inside = root / ".cgcnn_cache"
-    if is_writable(inside):
-        return inside
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "cgcnn" / name
-
-
-def _read_targets(root: Path, known_ids: Container[str], args: Namespace) -> tuple[LabelTable, bool]:
-    table = read_labels(root / "id_prop.csv", known_ids=known_ids)
+def _read_targets(source: DataSource, args: Namespace) -> tuple[LabelTable, bool]:
+    table = source.labels()
     if table.has_header:
         return table, False
     if len(table.names) == 2 and args.task != "classification":
@@ -211,32 +197,35 @@ def _read_targets(root: Path, known_ids: Container[str], args: Namespace) -> tup
 
 
 def _graphs(
-    root: Path, ids: Sequence[str], found: Mapping[str, Path], args: Namespace, check_stop: Callable[[], None]
+    source: DataSource, ids: Sequence[str], args: Namespace, check_stop: Callable[[], None]
 ) -> tuple[GraphTable, list[str], dict[str, str]]:
     """Graphs of the crystals that can be read, their ids, and the reason for each that cannot."""
-    failed = {i: "no structure file of this name" for i in ids if i not in found}
-    folder = cache_folder(root, args.cache_dir)
-    store = GraphStore(folder, graph_settings(args))
-    files = {i: found[i] for i in ids if i in found}
+    if args.on_bad_structure == "skip":
+        raise_all(source.faults, limit=MAX_LISTED)
+    failed = {i: source.lacking.get(i, "no structure file of this name") for i in ids if i not in source.files}
+    store = GraphStore(source.cache, graph_settings(args))
+    files = {i: Path(source.files[i]) for i in ids if i in source.files}
     bad, _ = store.update(files, jobs=args.graph_jobs, verify=args.verify_cache, check_stop=check_stop)
     failed |= bad
-    if failed and args.on_bad_structure == "stop":
-        lines = [f"{found.get(i, root / f'{i}.cif')}: {reason}" for i, reason in failed.items()]
-        head = f"{root / 'id_prop.csv'}: {len(failed)} of {len(ids)} crystals cannot be used"
-        raise_all([f"{head} (--on-bad-structure skip goes on without them)", *lines], limit=MAX_LISTED)
+    if args.on_bad_structure == "stop":
+        lines = [f"{source.where(i)}: {reason}" for i, reason in failed.items()]
+        head = f"{source.table}: {len(failed)} of {len(ids)} crystals cannot be used"
+        lines[:0] = [f"{head} (--on-bad-structure skip goes on without them)"] if failed else []
+        raise_all([*source.faults, *lines], limit=MAX_LISTED)
     good = [i for i in ids if i not in failed]
     if not good:
-        raise DataError(f"{root}: none of the {len(ids)} crystals in id_prop.csv can be used")
+        raise DataError(f"{source.table}: none of the {len(ids)} crystals can be used")
     return store.table(good), good, failed
 
 
-def _auxiliary(root: Path, ids: Sequence[str], graphs: GraphTable) -> tuple[np.ndarray, str | None]:
-    path = root / "ax.csv"
-    if path.exists():
+def _auxiliary(source: DataSource, ids: Sequence[str], graphs: GraphTable) -> tuple[np.ndarray, str | None]:
+    path = source.folder / "ax.csv"
+    if path.exists() and not source.is_file:
         return read_auxiliary(path, ids), None
     values = np.full((len(ids), 3), np.nan)
     values[:, [0, 2]] = composition_averages(graphs)
-    note = f"{path}: not there; {AUXILIARY_NAMES[0]} and {AUXILIARY_NAMES[2]} are computed from the composition, "
+    lacking = f"{source.path}: without an ax.csv" if source.is_file else f"{path}: not there"
+    note = f"{lacking}; {AUXILIARY_NAMES[0]} and {AUXILIARY_NAMES[2]} are computed from the composition, "
     return values, note + f"{AUXILIARY_NAMES[1]} is masked"
 
 

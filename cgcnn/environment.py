@@ -8,9 +8,16 @@ density of neighbours around an atom, expanded in spherical harmonics, does: its
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.sparse import csr_array
+
+from cgcnn.features import element_properties
+
+if TYPE_CHECKING:
+    from cgcnn.structures import Crystal
 
 RADIUS = 6.0  # Å, neighbours that count
 DEGREES = (1, 2, 3, 4, 6)
@@ -24,6 +31,33 @@ _PAIRS = [(a, b) for a in range(_CHANNELS) for b in range(a, _CHANNELS)]
 _SHELL_WIDTH = 0.15  # of the first shell, relative to the nearest distance
 _RANGE = 1.5  # Å, over which the second weight falls by e
 NUM_FEATURES = 2 + 2 * (_CHANNELS + len(DEGREES) * len(_PAIRS))
+
+
+def of_crystals(found: Sequence[tuple[Crystal, np.ndarray, np.ndarray, np.ndarray]]) -> np.ndarray:
+    """`environments` of the atoms of several crystals, one after another (ΣN, NUM_FEATURES).
+
+    found: each with centre, neighbour and vector of its pairs. A site of several species has the mean of their
+    properties.
+    """
+    crystals, centres, neighbours, vectors = zip(*found, strict=True)
+    counts = np.array([crystal.num_sites for crystal in crystals])
+    num_atoms, first = int(counts.sum()), np.cumsum(counts) - counts
+    centre, neighbour, site = (
+        np.concatenate([part + start for part, start in zip(parts, first, strict=True)])
+        for parts in (centres, neighbours, [crystal.site for crystal in crystals])
+    )
+    numbers = np.concatenate([crystal.numbers for crystal in crystals])
+    occupancies = np.concatenate([crystal.occupancies for crystal in crystals])
+    weights = np.bincount(site, weights=occupancies, minlength=num_atoms)
+    properties = np.stack(
+        [
+            np.bincount(site, weights=occupancies * column, minlength=num_atoms) / weights
+            for column in element_properties([*PROPERTIES, SIZE])[numbers].T
+        ],
+        axis=1,
+    )
+    vectors = np.concatenate(vectors)
+    return environments(num_atoms, centre, neighbour, vectors, weights, properties[:, :-1], properties[:, -1])
 
 
 def environments(
@@ -52,12 +86,14 @@ def environments(
     channels = np.concatenate([np.ones((len(centre), 1)), differences], axis=1)
     harmonics = spherical_harmonics(vectors / distance[:, None], max(DEGREES))
     columns = [nearest[:, None], (nearest / sizes)[:, None]]
-    by_centre = csr_array((np.ones(len(centre)), (centre, np.arange(len(centre)))), (num_atoms, len(centre)))
+    # one row an atom and channel: the sums need no array of all pairs, channels and harmonics
+    rows = (centre + num_atoms * np.arange(_CHANNELS)[:, None]).ravel()
+    place = rows, np.tile(np.arange(len(centre)), _CHANNELS)
     first_shell = np.exp(-(((distance / nearest[centre] - 1) / _SHELL_WIDTH) ** 2))
     for radial in (first_shell, 8 * np.exp(-distance / _RANGE)):
         density = (radial * smooth)[:, None] * channels
-        summed = by_centre @ np.concatenate([column[:, None] * harmonics for column in density.T], axis=1)
-        moments = summed.reshape(num_atoms, _CHANNELS, harmonics.shape[1])
+        by_centre = csr_array((density.T.ravel(), place), (_CHANNELS * num_atoms, len(centre)))
+        moments = (by_centre @ harmonics).reshape(_CHANNELS, num_atoms, -1).transpose(1, 0, 2)
         columns.append(moments[:, :, 0])
         for degree in DEGREES:
             part = moments[:, :, degree**2 : (degree + 1) ** 2]

@@ -14,9 +14,11 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from cgcnn import checkpoint, report
+from cgcnn import augment, checkpoint, report
+from cgcnn.augmented import AugmentedCollator
 from cgcnn.batch import Collator
 from cgcnn.checkpoint import TrainedModel
+from cgcnn.data_source import beside
 from cgcnn.dataset import load_dataset
 from cgcnn.duplicates import duplicate_rows
 from cgcnn.files import is_writable
@@ -25,12 +27,11 @@ from cgcnn.labels import DataError
 from cgcnn.logs import close_logger, log_train_metrics, log_val_metrics, setup_logger
 from cgcnn.losses import AdaptiveWeights
 from cgcnn.prediction import GapRule, predict_rows
-from cgcnn.prepare import training_loss, untrained_model, validation
+from cgcnn.prepare import splits_of_run, training_loss, untrained_model, validation
 from cgcnn.report import Outputs
 from cgcnn.results import RunResult, finish
 from cgcnn.resume import SplitResult, check_same_run
-from cgcnn.settings import fit_settings, split_settings, write_config
-from cgcnn.splits import Split, make_splits, read_split
+from cgcnn.settings import fit_settings, write_config
 from cgcnn.training import Trainer, TrainingError
 from cgcnn.transfer import freeze_body, take_over
 
@@ -63,8 +64,7 @@ class Experiment:
         saved = checkpoint.read(Path(args.resume)) if args.resume else None
         self.source = _model_to_start_from(args)
         self.data = load_dataset(args, self.stop.check)
-        splits = enumerate(self._splits())
-        self.splits = [split.shortened(args.train_fraction, args.seed + k) for k, split in splits]
+        self.splits = splits_of_run(args, self.data, self.say)
         graph_seconds = time.monotonic() - self.begun
         self._announce(graph_seconds)
         # labels that cannot be learned end here
@@ -87,17 +87,6 @@ class Experiment:
             saved = None
         return finish(self, graph_seconds)
 
-    def _splits(self) -> list[Split]:
-        args, data = self.args, self.data
-        count = args.num_splits
-        if args.split_file:
-            split, left_out = read_split(Path(args.split_file), data.ids)
-            if left_out:
-                self.say(f"{args.split_file}: {len(left_out)} crystals are not in it and are left out")
-            return [split] * count
-        settings = split_settings(args)
-        return make_splits(data.table.formulas, settings, num_splits=count, seed=args.seed)
-
     def _announce(self, seconds: float) -> None:
         data, split = self.data, self.splits[0]
         atoms, edges = data.table.length["atoms"].sum(), data.table.length["edges"].sum()
@@ -110,6 +99,8 @@ class Experiment:
             self.say(note)
         for crystal_id, reason in list(data.failed.items())[:10]:
             self.say(f"  {crystal_id}: {reason}")
+        if line := augment.unseen(augment.amounts(self.args.augment)):
+            self.say(line)
         self.say(f"tasks: {', '.join(f'{t.name} ({t.kind})' for t in data.tasks)}; on {self.device}")
         self.say(f"run {self.out.run_id}")
 
@@ -167,6 +158,7 @@ class Experiment:
             freeze_body(network)
         network.to(self.device)
         val = torch.tensor(split.val)
+        kinds = augment.amounts(args.augment)
         return Trainer(
             network,
             training_loss(args, data, split, template.normalizers, self.device),
@@ -177,6 +169,7 @@ class Experiment:
             data.ids,
             self.device,
             AdaptiveWeights(args.adaptive_weight_update) if args.adaptive_weights else None,
+            AugmentedCollator(data.table, template.graph, self.collator, kinds, seed) if kinds else None,
             on_batch=lambda trainer: self._after_batch(trainer, logger),
             on_epoch=lambda trainer: self._after_epoch(trainer, template, logger),
             epoch=args.start_epoch,
@@ -282,5 +275,4 @@ def _model_to_start_from(args: Namespace) -> TrainedModel | None:
     """The model of --init-from; an atom_init.json in the data folder is that of original weights, too."""
     if not args.init_from:
         return None
-    own_table = Path(args.data_options[0]) / "atom_init.json"
-    return checkpoint.load(Path(args.init_from), own_table if own_table.exists() else None)
+    return checkpoint.load(Path(args.init_from), beside(Path(args.data_options[0]), "atom_init.json"))

@@ -1,10 +1,11 @@
-"""Files that are whole or not there: atomic writing, moving old results aside, a folder that can be written."""
+"""Files that are whole or not there: atomic writing, one process at a time, folders that can be written, caches."""
 
 from __future__ import annotations
 
+import hashlib
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -40,3 +41,38 @@ def is_writable(folder: Path) -> bool:
             return True
     except OSError:
         return False
+
+
+@contextmanager
+def alone(lock: Path, check_stop: Callable[[], None], *, every: float = 0.5) -> Iterator[None]:
+    """With this lock file, once no other process has it; what check_stop raises meanwhile ends the waiting.
+
+    every: seconds between two looks.
+    """
+    from filelock import FileLock, Timeout
+
+    held = FileLock(lock)
+    while not held.is_locked:
+        try:
+            held.acquire(timeout=every)
+        except Timeout:
+            check_stop()
+    try:
+        yield
+    finally:
+        held.release()
+
+
+def cache_folder(data: Path, given: str | None) -> Path:
+    """Where the graphs of a data folder or file are kept: in or beside it, or else in the user's cache.
+
+    given: another place, with a folder for each data.
+    """
+    whole = data.resolve()
+    name = f"{whole.name}-{hashlib.sha256(str(whole).encode()).hexdigest()[:8]}"
+    if given:
+        return Path(given) / name
+    inside = data.with_name(f"{data.name}.cgcnn_cache") if data.is_file() else data / ".cgcnn_cache"
+    if is_writable(inside):
+        return inside
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "cgcnn" / name

@@ -6,6 +6,8 @@ import argparse
 import re
 from collections.abc import Callable
 
+from cgcnn import augment
+
 
 def duration(text: str) -> float:
     """Seconds of 11h, 30m, 90s, 1d, 2:30:00 or 1-12:00:00."""
@@ -24,6 +26,25 @@ class Pairs(argparse.Action):
 
     def __call__(self, parser, namespace, values, option_string=None):
         setattr(namespace, self.dest, dict(values))
+
+
+class Augmentations(argparse.Action):
+    """Words of `augmentation`, each kind once."""
+
+    def __call__(self, parser, namespace, values, option_string=None):
+        try:
+            augment.amounts(values)
+        except ValueError as error:
+            raise argparse.ArgumentError(self, str(error)) from None
+        setattr(namespace, self.dest, values)
+
+
+def augmentation(text: str) -> str:
+    """KIND or KIND=AMOUNT, with the amount that it stands for."""
+    try:
+        return augment.read_kind(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def pair(kind: Callable) -> Callable[[str], tuple]:

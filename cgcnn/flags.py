@@ -4,7 +4,19 @@ from __future__ import annotations
 
 import argparse
 
-from cgcnn.flag_kinds import Pairs, at_least, below_one, choice, duration, pair, ratio, share
+from cgcnn.augment import NONE
+from cgcnn.flag_kinds import (
+    Augmentations,
+    Pairs,
+    at_least,
+    augmentation,
+    below_one,
+    choice,
+    duration,
+    pair,
+    ratio,
+    share,
+)
 from cgcnn.labels import DataError
 
 EXIT_BAD_INPUT = 2
@@ -12,13 +24,14 @@ EXIT_SOME_FAILED = 3
 EXIT_STOPPED = 75  # sysexits: try again later; the run was saved and can be resumed
 PARTS = ("train", "val", "test")
 TASKS = ("regression", "classification", "multi")
+NETWORKS = ("cgcnn", "csgcnn", "csgann", "csginn")
 # Flags that a preset sets; what the user gives wins.
 PRESETS: dict[str, dict] = {
     # For a few hundred to a few thousand labels; README.md says what each part of it is worth.
     "accurate": {
         "atom_features": "json+properties",
         "environment": True,
-        "global_features": "valence",
+        "global_features": "valence+slab",
         "auxiliary_tasks": True,
         "aux_task1_weight": 0.0,
         "aux_task2_weight": 0.2,
@@ -53,10 +66,12 @@ def training_parser() -> Parser:
         "data_options",
         nargs="+",
         metavar="DIR [OPTION ...]",
-        help="data folder; then, as in the original code, max_num_nbr radius dmin step random_seed",
+        help="data folder, or a JSON file of crystals and labels; then, as in the original code, max_num_nbr radius "
+        "dmin step random_seed",
     )
     _add_setup(parser.add_argument_group("run"))
     _add_start(parser.add_argument_group("starting point and amount of data"))
+    _add_comparison(parser.add_argument_group("comparison"))
     _add_tasks(parser.add_argument_group("tasks"))
     _add_loss(parser.add_argument_group("loss"))
     _add_data(parser.add_argument_group("data and splits"))
@@ -130,6 +145,24 @@ def _add_start(group) -> None:
         type=share,
         metavar="F",
         help="a run for each of these shares of the training part: would more labels help?",
+    )
+
+
+def _add_comparison(group) -> None:
+    add = group.add_argument
+    add(
+        "--compare",
+        nargs="+",
+        choices=NETWORKS,
+        metavar="MODEL",
+        help="a run for each of these networks with each of the --edge-features and --atom-features, which then take "
+        "several, and one table of all; --jobs, --storage, --study, --retry-failed and --grace as in grid_search.py",
+    )
+    add(
+        "--compare-also",
+        nargs="+",
+        metavar="FLAG=VALUE,…",
+        help="with --compare: further flags and their values: residual=on,off pooling=mean,set2set",
     )
 
 
@@ -277,10 +310,9 @@ def _add_graph(group) -> None:
 
 def _add_network(group) -> None:
     add, switch = group.add_argument, argparse.BooleanOptionalAction
-    models = ("cgcnn", "csgcnn", "csgann", "csginn")
     add(
         "--model",
-        choices=models,
+        choices=NETWORKS,
         default="cgcnn",
         help="how atoms gather neighbours: normalised or plain gated sums, attention, isomorphism (cgcnn)",
     )
@@ -312,7 +344,8 @@ def _add_network(group) -> None:
         "--global-features",
         default="",
         metavar="KIND[+KIND]",
-        help="valence: can electrons pair and charges balance; slab: what a layer shows to the vacuum (none)",
+        help="valence: can electrons pair and charges balance; slab: what a layer shows to the vacuum; lattice: the "
+        "reduced cell; symmetry: the crystal system; spacegroup: one of 230; joined with + (none)",
     )
     add("--atom-fea-len", type=at_least(1), default=64, metavar="N", help="atom vector in convolutions (64)")
     add("--h-fea-len", type=at_least(1), default=128, metavar="N", help="hidden vector (128)")
@@ -377,3 +410,13 @@ def _add_learning(group) -> None:
         help="average the steps of the last epochs (0: off)",
     )
     add("--ensemble", type=at_least(1), default=1, metavar="N", help="networks trained and averaged (1)")
+    add(
+        "--augment",
+        nargs="+",
+        type=augmentation,
+        default=[NONE],
+        action=Augmentations,
+        metavar="KIND[=AMOUNT]",
+        help="training crystals change in every epoch: perturb=0.03 displaces atoms (Å, deviation of a coordinate), "
+        "strain=0.02, supercell=2 (of up to so many cells), rotate, translate (none)",
+    )

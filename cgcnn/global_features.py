@@ -14,6 +14,7 @@ from cgcnn.features import MAX_NUMBER
 from cgcnn.labels import DataError
 from cgcnn.store import GraphTable
 from cgcnn.structures import formula_unit
+from cgcnn.symmetry import CELL, NUM_GROUPS, NUM_VALUES, SYSTEMS, crystal_system
 
 _STEP = 1e-3  # charges closer than this are one
 
@@ -21,20 +22,51 @@ _STEP = 1e-3  # charges closer than this are one
 def global_features(kinds: str, graphs: GraphTable) -> np.ndarray | None:
     """The features of these kinds, joined with `+`, of every crystal (n, G); None for no kind.
 
-    Raises DataError for a kind that is none.
+    The graphs must have been built with symmetry where `needs_symmetry`. Raises DataError as `kinds_of`.
     """
-    if not kinds:
-        return None
-    unknown = [kind for kind in kinds.split("+") if kind not in GLOBAL_FEATURES]
-    if unknown:
-        known = ", ".join(GLOBAL_FEATURES)
-        raise DataError(f"--global-features {kinds}: {unknown[0]!r} is none of {known} (joined with +)")
-    return np.concatenate([GLOBAL_FEATURES[kind][0](graphs) for kind in kinds.split("+")], axis=1)
+    names = kinds_of(kinds)
+    return np.concatenate([GLOBAL_FEATURES[name][0](graphs) for name in names], axis=1) if names else None
 
 
 def num_global_features(kinds: str) -> int:
     """G of these kinds."""
-    return sum(GLOBAL_FEATURES[kind][1] for kind in kinds.split("+")) if kinds else 0
+    return sum(GLOBAL_FEATURES[kind][1] for kind in kinds_of(kinds))
+
+
+def needs_symmetry(kinds: str) -> bool:
+    """Whether graphs must be built with `cell_and_symmetry` for these kinds."""
+    return not _FROM_SYMMETRY.isdisjoint(kinds_of(kinds))
+
+
+def kinds_of(kinds: str) -> list[str]:
+    """The kinds that are joined with `+`. Raises DataError for one that is none, or that stands twice."""
+    names = kinds.split("+") if kinds else []
+    for k, name in enumerate(names):
+        if name not in GLOBAL_FEATURES:
+            known = ", ".join(GLOBAL_FEATURES)
+            raise DataError(f"--global-features {kinds}: {name!r} is none of {known} (joined with +)")
+        if name in names[:k]:
+            raise DataError(f"--global-features {kinds}: {name} stands twice")
+    return names
+
+
+def lattice_features(graphs: GraphTable) -> np.ndarray:
+    """`symmetry.CELL` of every crystal (n, 8): reduced cell, volume an atom, density."""
+    return _symmetry(graphs)[:, 1:].astype(np.float32)
+
+
+def system_features(graphs: GraphTable) -> np.ndarray:
+    """Which crystal system it is, one-hot (n, 7)."""
+    return np.eye(len(SYSTEMS), dtype=np.float32)[crystal_system(_symmetry(graphs)[:, 0])]
+
+
+def group_features(graphs: GraphTable) -> np.ndarray:
+    """Which space group it is, one-hot (n, 230)."""
+    return np.eye(NUM_GROUPS, dtype=np.float32)[_symmetry(graphs)[:, 0].astype(int) - 1]
+
+
+def _symmetry(graphs: GraphTable) -> np.ndarray:
+    return graphs.taken("symmetry").reshape(len(graphs), NUM_VALUES)
 
 
 def valence_features(graphs: GraphTable) -> np.ndarray:
@@ -117,4 +149,8 @@ def _oxidation_states(number: int, *, common: bool) -> tuple[float, ...]:
 GLOBAL_FEATURES: dict[str, tuple[Callable[[GraphTable], np.ndarray], int]] = {
     "valence": (valence_features, 6),
     "slab": (slabs.slab_features, slabs.NUM_FEATURES),
+    "lattice": (lattice_features, len(CELL)),
+    "symmetry": (system_features, len(SYSTEMS)),
+    "spacegroup": (group_features, NUM_GROUPS),
 }
+_FROM_SYMMETRY = {"lattice", "symmetry", "spacegroup"}

@@ -9,8 +9,8 @@ from dataclasses import asdict, dataclass
 import numpy as np
 
 from cgcnn import environment
-from cgcnn.features import element_properties
 from cgcnn.structures import Crystal, StructureError
+from cgcnn.symmetry import cell_and_symmetry
 
 # Part of the key of every stored graph: raise it when build_graphs would give other numbers.
 GRAPH_VERSION = 4
@@ -18,6 +18,8 @@ GRAPH_VERSION = 4
 FIRST_SEARCH = 4.5
 # Pairs one search may return: 12 neighbours never need more; a cell too dense to be a crystal does.
 MAX_PAIRS = 20_000_000
+# Pairs whose surroundings are summed at once: enough that a step's overhead does not count, and no more memory.
+PAIRS_AT_ONCE = 4_000
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,7 @@ class GraphSettings:
     neighbours: ``shell`` keeps also those tied with the last (within `tie`, Å); ``classic`` cuts at M, in
     pymatgen's order with a stable sort. padded: an atom with fewer than M neighbours is filled up with atom 0 at
     radius + 1, as the original CGCNN does; only its published weights need that. environment: with the
-    surroundings of every atom (cgcnn/environment.py).
+    surroundings of every atom (cgcnn/environment.py). symmetry: with the crystal's own (cgcnn/symmetry.py).
     """
 
     radius: float = 8.0
@@ -37,6 +39,7 @@ class GraphSettings:
     padded: bool = False
     tie: float = 1e-3
     environment: bool = False
+    symmetry: bool = False
 
     def __post_init__(self) -> None:
         if self.neighbours not in ("shell", "classic"):
@@ -59,7 +62,7 @@ class CrystalGraph:
     numbers (S,) atomic numbers, occupancies (S,), site (S,) the atom each belongs to; degree (N,) edges an
     atom; neighbours (E,) the neighbour j of each edge and distances (E,) Å, edges sorted by their centre i.
     environment (N, K) the surroundings of every atom; K = 0 without. lattice (3, 3) Å and frac_coords (N, 3) are
-    the crystal's own.
+    the crystal's own. symmetry (9,) as `cell_and_symmetry` gives it; (0,) without.
     """
 
     numbers: np.ndarray
@@ -71,6 +74,7 @@ class CrystalGraph:
     environment: np.ndarray
     lattice: np.ndarray
     frac_coords: np.ndarray
+    symmetry: np.ndarray
 
     @property
     def num_atoms(self) -> int:
@@ -82,10 +86,14 @@ def build_graph(crystal: Crystal, settings: GraphSettings | None = None) -> Crys
     return build_graphs([crystal], settings)[0]
 
 
-def build_graphs(crystals: Sequence[Crystal], settings: GraphSettings | None = None) -> list[CrystalGraph]:
+def build_graphs(
+    crystals: Sequence[Crystal], settings: GraphSettings | None = None, *, moved: Sequence[Crystal] | None = None
+) -> list[CrystalGraph]:
     """Graphs of several crystals; their neighbours are selected together, at a fraction of the cost one by one.
 
-    Raises StructureError as `build_graph`; the caller that wants to know which crystal builds one by one.
+    moved: the same crystals, atom for atom and image for image, after their atoms and cells have moved a little: the
+    graphs are theirs, but with the neighbours that the atoms have in `crystals`. Raises StructureError as
+    `build_graph`; the caller that wants to know which crystal builds one by one.
     """
     settings = settings or GraphSettings()
     if not crystals:
@@ -94,16 +102,19 @@ def build_graphs(crystals: Sequence[Crystal], settings: GraphSettings | None = N
     pairs = [_find_pairs(crystal, settings) for crystal in crystals]
     first_atom = np.cumsum(num_atoms) - num_atoms
     centre = np.concatenate([pair[0] + start for pair, start in zip(pairs, first_atom, strict=True)])
-    neighbour = np.concatenate([pair[1] for pair in pairs])
-    distance = np.concatenate([pair[2] for pair in pairs])
+    neighbour, image, distance = (np.concatenate([pair[k] for pair in pairs]) for k in (1, 2, 3))
     order = select_neighbours(centre, distance, int(num_atoms.sum()), settings)
     centre, neighbour, distance = centre[order], neighbour[order], distance[order]
     degree = np.bincount(centre, minlength=int(num_atoms.sum()))
+    if moved is not None:
+        distance = _distances(moved, centre, neighbour + np.repeat(first_atom, num_atoms)[centre], image[order])
+        crystals = moved
     if settings.padded:
         neighbour, distance, degree = _pad(neighbour, distance, degree, settings)
     last_edge = np.cumsum(degree)[np.cumsum(num_atoms) - 1]
     graphs = []
     edge = 0
+    surroundings = _environments(crystals, settings)
     for crystal, start, count, end in zip(crystals, first_atom, num_atoms, last_edge, strict=True):
         graphs.append(
             CrystalGraph(
@@ -113,9 +124,10 @@ def build_graphs(crystals: Sequence[Crystal], settings: GraphSettings | None = N
                 degree=degree[start : start + count].astype(np.int32),
                 neighbours=neighbour[edge:end].astype(np.int32),
                 distances=distance[edge:end].astype(np.float32),
-                environment=_environment(crystal, settings),
+                environment=surroundings[start : start + count],
                 lattice=crystal.lattice,
                 frac_coords=crystal.frac_coords,
+                symmetry=cell_and_symmetry(crystal) if settings.symmetry else np.zeros(0),
             )
         )
         edge = end
@@ -141,8 +153,18 @@ def select_neighbours(
     return order[sorted_distance[:-1] <= last[by_centre] + settings.tie]
 
 
-def _find_pairs(crystal: Crystal, settings: GraphSettings) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Centre, neighbour and distance (Å) of all the pairs that selection can need."""
+def _distances(
+    crystals: Sequence[Crystal], centre: np.ndarray, neighbour: np.ndarray, image: np.ndarray
+) -> np.ndarray:
+    """Å of edges (E,) among all atoms of these crystals, to the neighbour in a cell image (E, 3)."""
+    places = np.concatenate([crystal.frac_coords for crystal in crystals])
+    cell = np.repeat(np.stack([crystal.lattice for crystal in crystals]), [c.num_sites for c in crystals], axis=0)
+    steps = places[neighbour] + image - places[centre]
+    return np.linalg.norm(np.matmul(steps[:, None, :], cell[centre])[:, 0], axis=1)
+
+
+def _find_pairs(crystal: Crystal, settings: GraphSettings) -> tuple[np.ndarray, ...]:
+    """Centre, neighbour, image and distance (Å) of all the pairs that selection can need."""
     radius = settings.radius
     if settings.neighbours == "shell":
         # A neighbour at the cutoff itself must not depend on rounding: the cell may be turned or repeated.
@@ -156,15 +178,13 @@ def _find_pairs(crystal: Crystal, settings: GraphSettings) -> tuple[np.ndarray, 
 
 def _is_enough(pairs: tuple, num_atoms: int, radius: float, settings: GraphSettings) -> bool:
     """Whether every atom has its M neighbours, and all that tie with the last, inside `radius`."""
-    centre, _, distance = pairs
+    centre, _, _, distance = pairs
     inside = distance <= radius - settings.tie
     return bool((np.bincount(centre[inside], minlength=num_atoms) >= settings.max_num_nbr).all())
 
 
-def _search(
-    crystal: Crystal, radius: float, *, with_vectors: bool = False
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Centre, neighbour and distance (Å), or vector (P, 3) to the neighbour, of all pairs within a radius."""
+def _search(crystal: Crystal, radius: float) -> tuple[np.ndarray, ...]:
+    """Centre, neighbour, image of its cell (P, 3) and distance (Å) of all pairs within a radius."""
     from pymatgen.optimization.neighbors import find_points_in_spheres
 
     lattice = np.ascontiguousarray(crystal.lattice, dtype=float)
@@ -172,36 +192,37 @@ def _search(
     expected = crystal.num_sites**2 * 4.19 * radius**3 / volume if volume > 0 else np.inf
     if not expected < MAX_PAIRS:
         raise StructureError(f"cell volume {volume:.3g} Å³ is too small for {crystal.num_sites} atoms")
-    # Row by row, as pymatgen does: a product of matrices rounds differently, and reorders equal distances.
-    points = np.matmul(crystal.frac_coords[:, None, :], lattice).reshape(-1, 3)
+    points = _points(crystal)
     centre, neighbour, image, distance = find_points_in_spheres(
         points, points, r=radius, pbc=_PERIODIC, lattice=lattice, tol=1e-8
     )
     other = (centre != neighbour) | (distance > 1e-8)
-    centre, neighbour, image, distance = centre[other], neighbour[other], image[other], distance[other]
-    if not with_vectors:
-        return centre, neighbour, distance
-    return centre, neighbour, points[neighbour] + image @ lattice - points[centre]
+    return centre[other], neighbour[other], image[other], distance[other]
 
 
-def _environment(crystal: Crystal, settings: GraphSettings) -> np.ndarray:
-    """Surroundings of the atoms (N, K) float32; a site of several species has the mean of their properties."""
+def _points(crystal: Crystal) -> np.ndarray:
+    """Cartesian coordinates (N, 3), Å."""
+    # Row by row, as pymatgen does: a product of matrices rounds differently, and reorders equal distances.
+    return np.matmul(crystal.frac_coords[:, None, :], crystal.lattice).reshape(-1, 3)
+
+
+def _environments(crystals: Sequence[Crystal], settings: GraphSettings) -> np.ndarray:
+    """Surroundings of the atoms of all crystals, one after another (ΣN, K) float32; K = 0 if not asked for."""
     if not settings.environment:
-        return np.zeros((crystal.num_sites, 0), dtype=np.float32)
-    weights = np.bincount(crystal.site, weights=crystal.occupancies, minlength=crystal.num_sites)
-    names = [*environment.PROPERTIES, environment.SIZE]
-    properties = np.stack(
-        [
-            np.bincount(crystal.site, weights=crystal.occupancies * column, minlength=crystal.num_sites) / weights
-            for column in element_properties(names)[crystal.numbers].T
-        ],
-        axis=1,
-    )
-    centre, neighbour, vectors = _search(crystal, environment.RADIUS, with_vectors=True)
-    features = environment.environments(
-        crystal.num_sites, centre, neighbour, vectors, weights, properties[:, :-1], properties[:, -1]
-    )
-    return features.astype(np.float32)
+        return np.zeros((sum(crystal.num_sites for crystal in crystals), 0), dtype=np.float32)
+    features, waiting, num_pairs = [], [], 0
+    for crystal in crystals:
+        points = _points(crystal)
+        centre, neighbour, image, _ = _search(crystal, environment.RADIUS)
+        vectors = points[neighbour] + image @ crystal.lattice - points[centre]
+        waiting.append((crystal, centre, neighbour, vectors))
+        num_pairs += len(centre)
+        if num_pairs > PAIRS_AT_ONCE:
+            features.append(environment.of_crystals(waiting))
+            waiting, num_pairs = [], 0
+    if waiting:
+        features.append(environment.of_crystals(waiting))
+    return np.concatenate(features).astype(np.float32)
 
 
 def _pad(neighbour: np.ndarray, distance: np.ndarray, degree: np.ndarray, settings: GraphSettings) -> tuple:

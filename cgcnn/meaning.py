@@ -19,14 +19,22 @@ _NEEDS: dict[str, tuple[str, tuple, str]] = {
 }
 
 
+def acts(args: Namespace, name: str) -> bool:
+    """Whether the flag of this name has an effect in a run of these settled flags, whatever its value."""
+    if name not in _NEEDS:
+        return True
+    other, values, _ = _NEEDS[name]
+    return getattr(args, other) in values
+
+
 def meaningless(args: Namespace, given: Iterable[str]) -> dict[str, str]:
     """Those of the flags `given` that have no effect in a run of these settled flags: name → why, one line."""
     found, parser = {}, training_parser()
     for name in given:
         if name not in _NEEDS or getattr(args, name) == parser.get_default(name):
             continue
-        other, values, why = _NEEDS[name]
-        if getattr(args, other) not in values:
+        if not acts(args, name):
+            other, values, why = _NEEDS[name]
             flag, needs = (f"--{word.replace('_', '-')}" for word in (name, other))
             chosen = " or ".join(values)
             found[name] = f"{flag} means nothing with {needs} {getattr(args, other)}, only with {chosen}: {why}"

@@ -17,6 +17,8 @@ from cgcnn.layers import POOLINGS, EdgeUpdate, GatedConvolution, segment_sum
 from cgcnn.tasks import AUXILIARY, TARGET, TaskSet
 
 MAX_DEVIATION = 4.0
+# As a deviation it makes 0 of whatever comes: weights of an input that never varied have learned nothing from it.
+CONSTANT = 1e9
 READOUTS = ("per-atom", "classic")
 # --edge-features offers these: configuration → a module from distances (E,) to features (E, K)
 EDGE_FEATURES: dict[str, Callable[[NetworkConfig], nn.Module]] = {
@@ -217,11 +219,12 @@ class _Moments:
         self.sum, self.squares = self.sum + values.sum(dim=0), self.squares + values.square().sum(dim=0)
 
     def write(self, mean: Tensor, deviation: Tensor) -> None:
-        """Into two tensors (K,); what does not vary has a deviation of 0.001."""
+        """Into two tensors (K,); a deviation is at least 0.001, and CONSTANT where nothing varies."""
         average = self.sum / self.count
         mean.copy_(average)
         variance = (self.squares / self.count - average.square()).clamp(min=0)
-        deviation.copy_(variance.sqrt().clamp(min=1e-3))
+        varies = variance.sqrt() > 1e-6 * (1 + average.abs())
+        deviation.copy_(torch.where(varies, variance.sqrt().clamp(min=1e-3), CONSTANT))
 
 
 def _scaled(values: Tensor, mean: Tensor, deviation: Tensor) -> Tensor:

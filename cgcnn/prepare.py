@@ -1,9 +1,10 @@
-"""A data set and the flags → what a split is trained with: an untrained model, its loss, its validation score."""
+"""A data set and the flags → splits, and what each is trained with: an untrained model, loss, validation score."""
 
 from __future__ import annotations
 
 from argparse import Namespace
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -15,10 +16,23 @@ from cgcnn.labels import DataError
 from cgcnn.losses import MultiTaskLoss, balanced_class_weights, has_trained_category, task_weights
 from cgcnn.metrics import task_metrics
 from cgcnn.prediction import GapRule
-from cgcnn.settings import flags_as_plain, network_config
-from cgcnn.splits import Split
+from cgcnn.settings import flags_as_plain, network_config, split_settings
+from cgcnn.splits import Split, make_splits, read_split
 from cgcnn.tasks import CATEGORY, TARGET, Normalizer
 from cgcnn.training import TrainingError, named_crystals, validation_score
+
+
+def splits_of_run(args: Namespace, data: Dataset, say: Callable[[str], None] = lambda _: None) -> list[Split]:
+    """The parts of every split that the flags ask for, the training part cut to its share. Raises DataError."""
+    if args.split_file:
+        split, left_out = read_split(Path(args.split_file), data.ids)
+        if left_out:
+            say(f"{args.split_file}: {len(left_out)} crystals are not in it and are left out")
+        splits = [split] * args.num_splits
+    else:
+        formulas = data.table.formulas
+        splits = make_splits(formulas, split_settings(args), num_splits=args.num_splits, seed=args.seed)
+    return [split.shortened(args.train_fraction, args.seed + k) for k, split in enumerate(splits)]
 
 
 def untrained_model(args: Namespace, data: Dataset, split: Split) -> TrainedModel:

@@ -13,16 +13,17 @@ import os
 import time
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from cgcnn import build
-from cgcnn.files import replacing
+from cgcnn.files import alone, replacing
 from cgcnn.graph import CrystalGraph, GraphSettings
+from cgcnn.structures import Crystal
 
 # column → (type, the length it follows)
 COLUMNS = {
@@ -35,9 +36,10 @@ COLUMNS = {
     "environment": ("<f4", "environment"),
     "lattice": ("<f8", "cell"),
     "frac_coords": ("<f8", "coordinates"),
+    "symmetry": ("<f8", "symmetry"),
 }
-GEOMETRY = ("lattice", "frac_coords")  # what no network reads
-LENGTHS = ("species", "atoms", "edges", "environment", "cell", "coordinates")
+GEOMETRY = ("lattice", "frac_coords", "symmetry")  # what no network reads
+LENGTHS = ("species", "atoms", "edges", "environment", "cell", "coordinates", "symmetry")
 _RECORD = np.dtype(
     [("size", "<i8"), ("mtime", "<i8"), ("seen", "<i8"), ("digest", "S16")]
     + [(f"{name}_start", "<i8") for name in LENGTHS]
@@ -72,7 +74,8 @@ class GraphTable:
             name: np.concatenate([getattr(g, name).ravel() for g in graphs]).astype(kind)
             for name, (kind, _) in COLUMNS.items()
         }
-        length = {name: np.array([_lengths(g)[name] for g in graphs]) for name in LENGTHS}
+        lengths = [_lengths(g) for g in graphs]
+        length = {name: np.array([each[name] for each in lengths]) for name in LENGTHS}
         start = {name: np.cumsum(length[name]) - length[name] for name in LENGTHS}
         return cls(columns, start, length, list(formulas))
 
@@ -83,6 +86,12 @@ class GraphTable:
         for name, width in (("environment", -1), ("frac_coords", 3)):
             parts[name] = parts[name].reshape(len(parts["degree"]), width)
         return CrystalGraph(**parts | {"lattice": parts["lattice"].reshape(3, 3)})
+
+    def crystal(self, row: int) -> Crystal:
+        """The crystal that a graph was built from; its occupancies have single precision."""
+        graph = self.graph(row)
+        occupancies = graph.occupancies.astype(float)
+        return Crystal(graph.lattice, graph.frac_coords, graph.numbers, occupancies, graph.site)
 
     def taken(self, name: str) -> np.ndarray:
         """The parts of a column that belong to the crystals, one after another."""
@@ -140,25 +149,9 @@ class GraphStore:
         if not self._stale(files, verify=verify):
             return {}, 0
         self.folder.mkdir(parents=True, exist_ok=True)
-        with self._locked(check_stop):
+        with alone(self.folder / "lock", check_stop, every=SECONDS_A_LOOK):
             self._load()  # another run may have built them while this one waited
             return self._build(files, self._stale(files, verify=verify), jobs, quiet, check_stop)
-
-    @contextmanager
-    def _locked(self, check_stop: Callable[[], None]) -> Iterator[None]:
-        """Alone in the folder, once no other run is."""
-        from filelock import FileLock, Timeout
-
-        lock = FileLock(self.folder / "lock")
-        while not lock.is_locked:
-            try:
-                lock.acquire(timeout=SECONDS_A_LOOK)
-            except Timeout:
-                check_stop()
-        try:
-            yield
-        finally:
-            lock.release()
 
     def _stale(self, files: Mapping[str, Path], *, verify: bool) -> dict[str, bytes]:
         """Files to be read: id → digest of the content that the store knows (empty: none)."""
@@ -307,4 +300,5 @@ def _lengths(graph: CrystalGraph) -> dict[str, int]:
         "environment": graph.environment.size,
         "cell": graph.lattice.size,
         "coordinates": graph.frac_coords.size,
+        "symmetry": graph.symmetry.size,
     }

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
+from cgcnn.augmented import AugmentedCollator
 from cgcnn.batch import Collator
 from cgcnn.losses import AdaptiveWeights, MultiTaskLoss
 from cgcnn.prediction import loader
@@ -74,7 +75,8 @@ class Trainer:
 
     score: network → (validation score, lower is better; metrics to log). on_batch(trainer) is called after
     every batch, on_epoch(trainer) after every epoch. What these three raise ends training at a point from which
-    the state, if it is saved, goes on exactly.
+    the state, if it is saved, goes on exactly. augmented: makes the batches of the steps, if they are not to be those
+    of `collator`, which everything else looks at.
     """
 
     model: nn.Module
@@ -86,6 +88,7 @@ class Trainer:
     ids: list[str]
     device: torch.device | str = "cpu"
     adaptive: AdaptiveWeights | None = None
+    augmented: AugmentedCollator | None = None
     on_batch: Callable[[Trainer], None] = lambda trainer: None
     on_epoch: Callable[[Trainer], None] = lambda trainer: None
 
@@ -140,7 +143,8 @@ class Trainer:
         already = self.seconds
         batches = self.batches(self.epoch)
         train_mode(self.model)
-        for batch in loader(self.collator, batches[self.batch :], workers=self.settings.workers):
+        collator = self.collator if self.augmented is None else self.augmented.in_epoch(self.epoch)
+        for batch in loader(collator, batches[self.batch :], workers=self.settings.workers):
             self._step(batch.to(self.device), len(batches))
             self.batch += 1
             self.seconds = already + time.monotonic() - begun

@@ -47,15 +47,15 @@ def stand_in(folder: Path) -> list[str]:
     return [sys.executable, "-S", str(path)]
 
 
-def worker(command: list[str], folder: Path, *words: object) -> subprocess.Popen:
-    """grid_search.py as a process of its own, whose trials are the stand-in."""
+def worker(command: list[str], folder: Path, *words: object, script: str = "grid_search.py") -> subprocess.Popen:
+    """grid_search.py, or another script, as a process of its own, whose trials are the stand-in."""
     code = (
         "import sys, runpy, cgcnn.sweep.trial as trial\n"
         f"trial._main = lambda: {command!r}\n"
         "sys.argv = sys.argv[1:]\nrunpy.run_path(sys.argv[0], run_name='__main__')"
     )
     return subprocess.Popen(
-        [sys.executable, "-c", code, str(REPOSITORY / "grid_search.py"), *map(str, words)],
+        [sys.executable, "-c", code, str(REPOSITORY / script), *map(str, words)],
         cwd=folder,
         env={**os.environ, "PYTHONPATH": str(REPOSITORY), "PYTHONUNBUFFERED": "1"},
         text=True,

@@ -119,7 +119,7 @@ def test_a_table_that_is_none(spoil, said, folder, refused_training):
 def test_a_folder_that_is_none(tmp_path, refused_training):
     assert f"{tmp_path / 'none'}: no such folder" in refused_training(tmp_path / "none")
     (tmp_path / "file").write_text("")
-    assert f"{tmp_path / 'file'}: no such folder" in refused_training(tmp_path / "file")
+    assert f"{tmp_path / 'file'}: neither a data folder nor a data file" in refused_training(tmp_path / "file")
 
 
 def test_a_task_without_labels(folder, refused_training):

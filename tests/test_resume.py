@@ -277,6 +277,8 @@ def test_a_terminal_stops_the_building_of_graphs_in_all_processes(number, tmp_pa
 def test_a_second_signal_stops_the_building_of_graphs_at_once(root, tmp_path):
     data = unbuilt(root, tmp_path / "data")
     slow = (
+        # a shell that runs the tests in the background has its children ignore it
+        "import signal\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "task, calls = build.build_task, []\n"
         "def build_task(*words):\n    calls.append(words)\n    time.sleep(60 if len(calls) > 3 else 0)\n"
         "    return task(*words)\nbuild.build_task = build_task\n"

@@ -11,12 +11,13 @@ import pytest
 from conftest import cif_text, make_crystal, random_crystal
 from filelock import FileLock
 
-from cgcnn import build, dataset, store
+from cgcnn import build, files, store
+from cgcnn.files import cache_folder
 from cgcnn.graph import CrystalGraph, GraphSettings, build_graph
 from cgcnn.store import COLUMNS, GraphStore, GraphTable
 from cgcnn.structures import find_structure_files, read_crystal
 
-SETTINGS = GraphSettings(radius=5.0, max_num_nbr=4, environment=True)  # so that no column is empty
+SETTINGS = GraphSettings(radius=5.0, max_num_nbr=4, environment=True, symmetry=True)  # so that no column is empty
 FORK = multiprocessing.get_context("fork")
 LONG_AGO = 1_600_000_000  # s; long enough before now that the clock's step does not matter
 
@@ -469,23 +470,23 @@ def test_waiting_for_another_run_can_be_stopped(tmp_path, monkeypatch):
 
 
 def test_graphs_lie_in_the_data_folder(tmp_path):
-    assert dataset.cache_folder(tmp_path, None) == tmp_path / ".cgcnn_cache"
+    assert cache_folder(tmp_path, None) == tmp_path / ".cgcnn_cache"
 
 
 def test_a_folder_that_cannot_be_written_leaves_them_in_the_users_cache(tmp_path, monkeypatch):
-    monkeypatch.setattr(dataset, "is_writable", lambda folder: False)
+    monkeypatch.setattr(files, "is_writable", lambda folder: False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     one, two = tmp_path / "one" / "data", tmp_path / "two" / "data"
-    places = [dataset.cache_folder(folder, None) for folder in (one, two)]
+    places = [cache_folder(folder, None) for folder in (one, two)]
     assert all(tmp_path / "cache" in place.parents for place in places)
     assert places[0] != places[1]
-    assert dataset.cache_folder(one / ".." / "data", None) == places[0]
+    assert cache_folder(one / ".." / "data", None) == places[0]
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    assert tmp_path / "home" / ".cache" in dataset.cache_folder(one, None).parents
+    assert tmp_path / "home" / ".cache" in cache_folder(one, None).parents
 
 
 def test_a_given_folder_holds_the_graphs_of_many(tmp_path):
-    places = {dataset.cache_folder(tmp_path / name / "data", str(tmp_path / "given")) for name in "ab"}
+    places = {cache_folder(tmp_path / name / "data", str(tmp_path / "given")) for name in "ab"}
     assert len(places) == 2
     assert all(place.parent == tmp_path / "given" for place in places)

@@ -68,6 +68,17 @@ def test_combinations_that_differ_in_nothing_that_counts_are_noticed(folder):
     assert repeats("aux-task1-weight=0.1,0.2", "auxiliary-tasks=off,on") == 1
 
 
+def test_flags_that_mean_nothing_beside_others_make_no_further_combination(folder):
+    words = ["model=cgcnn,csgann", "edge-features=gaussian,rbf", "num-rbf=6,10", "residual=on,off", "num-heads=2,4"]
+    flags = parse_sweep([str(folder), "--grid", *words])
+    settle = Settler(flags)
+    found = make_plan(flags, settle).combinations
+    assert len(found) == 3 * (1 + 2 * 2) and settle.num_same == 32 - 15
+    assert str(found[0]) == "model=cgcnn edge-features=gaussian"
+    assert {"num-rbf", "residual", "num-heads"} == set(found[0].idle) and found[-1].idle == []
+    assert flags.command(found[0].values) == [str(folder), "--model=cgcnn", "--edge-features=gaussian"]
+
+
 def test_a_split_file_counts_by_its_content(folder, tmp_path):
     def key(name: str, text: str) -> str:
         (tmp_path / name).write_text(text)

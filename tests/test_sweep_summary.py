@@ -48,6 +48,15 @@ def entries() -> list[Entry]:
     ]
 
 
+def test_an_axis_that_has_no_effect_is_blank_in_the_table_and_not_in_the_figure():
+    gaussian = Combination({"edge-features": "gaussian", "num-rbf": 6}, "a", SETTINGS, ["num-rbf"])
+    rbf = Combination({"edge-features": "rbf", "num-rbf": 6}, "b", SETTINGS)
+    entries = [done(gaussian, 1.0, both(0.5, 1.0)), done(rbf, 2.0, both(0.7, 1.0))]
+    table = summary_table(entries)
+    assert table["num-rbf"].isna().tolist() == [True, False] and table["num-rbf"][1] == 6
+    assert {ax.get_xlabel() for ax in axis_effects(entries, table).axes} == {"edge-features"}
+
+
 def test_the_columns_are_the_published_ones_and_then_ours(entries):
     table = summary_table(entries)
     assert list(table)[:24] == PUBLISHED

@@ -1,4 +1,4 @@
-"""What is to be predicted: a structure file or a folder of them, and the labels that lie beside."""
+"""What is to be predicted: a structure file, a folder of them or a data file, and the labels that lie beside."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
+from cgcnn.data_file import is_data_file
+from cgcnn.data_source import MAX_LISTED, open_source
 from cgcnn.dataset import target_columns
-from cgcnn.labels import DataError, LabelTable, read_labels
-from cgcnn.structures import StructureError, find_structure_names
+from cgcnn.labels import DataError, LabelTable, raise_all
 from cgcnn.tasks import TaskSet
 
 
@@ -35,16 +36,16 @@ class Candidates:
 
 
 def find_candidates(path: Path) -> Candidates:
-    """The crystals of a file or folder: those of id_prop.csv first, the others by id. Raises DataError."""
-    if path.is_file():
+    """The crystals of a file or folder: those of its table first, the others by id. Raises DataError."""
+    if path.is_file() and not is_data_file(path):
         return Candidates({path.name.removesuffix(path.suffix): str(path)}, {}, None)
-    if not path.is_dir():
+    if not path.exists():
         raise DataError(f"{path}: no such file or folder")
-    try:
-        files = find_structure_names(path)
-    except StructureError as error:
-        raise DataError(f"{path}: {error}") from None
-    labels = read_labels(path / "id_prop.csv", labels_needed=False) if (path / "id_prop.csv").exists() else None
+    source = open_source(path)
+    raise_all(source.faults, limit=MAX_LISTED)
+    files, labels = source.files, source.labels(needed=False)
+    if source.is_file:
+        return Candidates(files, source.lacking, labels)
     if labels is None:
         if not files:
             raise DataError(f"{path}: no structure files")

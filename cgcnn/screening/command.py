@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from cgcnn.data_source import beside
 from cgcnn.files import is_writable
 from cgcnn.inference import load_trained
 from cgcnn.interrupt import Interrupted, StopRequest
@@ -64,8 +65,7 @@ class Screening:
         self.args = args
         self.files = _outputs(args)
         path = Path(args.cifpath)
-        elements = (path if path.is_dir() else path.parent) / "atom_init.json"
-        self.elements = elements if elements.exists() else None
+        self.elements = beside(path, "atom_init.json")
         device = "cuda" if torch.cuda.is_available() and not args.disable_cuda else "cpu"
         models = [load_trained(Path(model), self.elements, device=device) for model in args.models]
         self.ensemble = Ensemble(models, args.models, batch_size=args.batch_size)
@@ -152,7 +152,7 @@ class Screening:
             "CIFPATH": str(Path(args.cifpath).resolve()),
             "id_prop.csv": _digest(table),
             "atom_init.json": _digest(self.elements),
-            "--calibrate": _digest(args.calibrate and Path(args.calibrate)),
+            "--calibrate": _digest(Path(args.calibrate) if args.calibrate else None),
             "--coverage": args.coverage,
             "--batch-size": args.batch_size,
             **{flag: str(self.files[flag]) if flag in self.files else None for flag in (ATOMS, EMBEDDINGS)},
@@ -205,4 +205,10 @@ def _as_csv(rows: pd.DataFrame, *, header: bool) -> bytes:
 
 
 def _digest(path: Path | None) -> str | None:
-    return path and hashlib.blake2b(path.read_bytes(), digest_size=8).hexdigest()
+    if path is None:
+        return None
+    digest = hashlib.blake2b(digest_size=8)
+    with open(path, "rb") as file:
+        while part := file.read(1 << 20):
+            digest.update(part)
+    return digest.hexdigest()

@@ -34,7 +34,8 @@ PUBLISHED = {
     "weight-decay": 0.0,
 }
 # What a sweep decides itself, or what is no setting of a single run.
-NO_AXES = ("help", "out_dir", "resume", "max_time", "run_name", "threads", "learning_curve")
+_SEVERAL_RUNS = ("learning_curve", "compare", "compare_also")
+NO_AXES = ("help", "out_dir", "resume", "max_time", "run_name", "threads", *_SEVERAL_RUNS)
 _SWITCH = {"on": True, "true": True, "yes": True, "off": False, "false": False, "no": False}
 _WEIGHTS = ("semiconductor_weight", "metal_weight")
 
@@ -99,8 +100,8 @@ def published_axes(given: Sequence[str]) -> list[Axis]:
     ]
 
 
-def read_axes(words: Sequence[str], path: str | None = None) -> list[Axis]:
-    """The axes of `--grid` words and of a TOML file (axis = value or list of values). Raises DataError."""
+def read_axes(words: Sequence[str], path: str | None = None, *, flag: str = "--grid") -> list[Axis]:
+    """The axes of the words of `flag` and of a TOML file (axis = value or list of values). Raises DataError."""
     axes = []
     for name, values in (read_config(path) if path else {}).items():
         if isinstance(values, Mapping):
@@ -109,13 +110,13 @@ def read_axes(words: Sequence[str], path: str | None = None) -> list[Axis]:
     for word in words:
         name, equals, texts = word.partition("=")
         if not name or not equals:
-            raise DataError(f"--grid: {word!r} is not NAME=VALUE,VALUE… (the data folder stands before --grid)")
-        axes.append(read_axis(name, texts.split(","), where="--grid "))
+            raise DataError(f"{flag}: {word!r} is not NAME=VALUE,VALUE… (the data folder stands before {flag})")
+        axes.append(read_axis(name, texts.split(","), where=f"{flag} "))
     names = [axis.name for axis in axes]
     if twice := [name for k, name in enumerate(names) if name in names[:k]]:
-        raise DataError(f"--grid: {twice[0]} stands twice")
+        raise DataError(f"{flag}: {twice[0]} stands twice")
     if RATIO in names and (other := [axis.name for axis in axes if axis.name.replace("-", "_") in _WEIGHTS]):
-        raise DataError(f"--grid: {RATIO} and {other[0]} exclude each other")
+        raise DataError(f"{flag}: {RATIO} and {other[0]} exclude each other")
     return axes
 
 

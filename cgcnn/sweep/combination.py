@@ -5,14 +5,16 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import os
 from argparse import Namespace
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from cgcnn.data_source import open_source
 from cgcnn.flags import training_parser
 from cgcnn.labels import DataError
-from cgcnn.structures import StructureError, find_structure_files
+from cgcnn.meaning import acts
 from cgcnn.sweep.axes import describe
 from cgcnn.sweep.flags import SweepFlags
 
@@ -89,14 +91,23 @@ FLAG_COLUMNS = {flag: column for column, flag in _COLUMNS.items() if flag} | {"s
 
 @dataclass(frozen=True)
 class Combination:
-    """values: axis → value. key: of all settings of the run, whatever their order. settings: SETTING_COLUMNS."""
+    """values: axis → value. key: of all settings of the run, whatever their order. settings: SETTING_COLUMNS.
+
+    idle: axes that have no effect beside the other settings, such as num-rbf where edges are Gaussian.
+    """
 
     values: dict
     key: str
     settings: dict
+    idle: list = field(default_factory=list)
+
+    @property
+    def effective(self) -> dict:
+        """The values that have an effect."""
+        return {name: value for name, value in self.values.items() if name not in self.idle}
 
     def __str__(self) -> str:
-        return describe(self.values)
+        return describe(self.effective)
 
 
 class Settler:
@@ -106,11 +117,17 @@ class Settler:
         self.flags = flags
         self.data_variants: dict[str, Namespace] = {}
         self._keys: dict[str, str] = {}
+        self._met: dict[str, str] = {}
 
     @property
     def num_repeats(self) -> int:
         """How many combinations differ from another only in flags that have no effect there."""
         return len(self._keys) - len(set(self._keys.values()))
+
+    @property
+    def num_same(self) -> int:
+        """How many combinations are another one, but for flags that mean nothing in them and are left out."""
+        return len(self._met) - len(set(self._met.values()))
 
     def __call__(self, values: Mapping[str, object]) -> Combination:
         """Raises DataError for a combination that main.py refuses."""
@@ -123,10 +140,12 @@ class Settler:
         key = hashlib.sha256(json.dumps(chosen, sort_keys=True).encode()).hexdigest()[:12]
         idle = [name for switch, names in _IDLE.items() if not getattr(args, switch) for name in names]
         effective = {name: value for name, value in chosen.items() if name not in idle}
+        self._met[describe(values)] = key
         self._keys[key] = json.dumps(effective, sort_keys=True)
         ratio = args.semiconductor_weight / args.metal_weight if args.metal_weight else math.inf
         settings = {column: getattr(args, flag) if flag else ratio for column, flag in _COLUMNS.items()}
-        return Combination(dict(values), key, settings)
+        inert = [name for name in values if not acts(args, name.replace("-", "_"))]
+        return Combination(dict(values), key, settings, inert)
 
 
 def settings_of(args: Namespace) -> dict[str, object]:
@@ -141,14 +160,11 @@ def settings_of(args: Namespace) -> dict[str, object]:
     return settings
 
 
-def data_digest(folder: Path) -> str:
-    """Of the tables of a data folder, and of the names and sizes of its structure files. Raises DataError."""
-    try:
-        files = find_structure_files(folder)
-    except StructureError as error:
-        raise DataError(f"{folder}: {error}") from None
-    parts = [(folder / name).read_bytes() for name in _TABLES if (folder / name).exists()]
-    parts += [f"{crystal_id} {path.stat().st_size}".encode() for crystal_id, path in sorted(files.items())]
+def data_digest(data: Path, cache_dir: str | None = None) -> str:
+    """Of the tables of a data folder or file, and of the names and sizes of its structure files. Raises DataError."""
+    source = open_source(data, cache_dir=cache_dir)
+    parts = [(source.folder / name).read_bytes() for name in _TABLES if (source.folder / name).exists()]
+    parts += [f"{crystal_id} {os.stat(file).st_size}".encode() for crystal_id, file in sorted(source.files.items())]
     return _digest(b"\0".join(parts))
 
 

@@ -13,7 +13,9 @@ import socket
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
+from cgcnn.cli import parse_training
 from cgcnn.dataset import load_dataset
 from cgcnn.files import is_writable
 from cgcnn.flags import EXIT_SOME_FAILED
@@ -24,7 +26,7 @@ from cgcnn.sweep.combination import Settler, data_digest, settings_of
 from cgcnn.sweep.flags import SweepFlags
 from cgcnn.sweep.plan import make_plan
 from cgcnn.sweep.progress import counts, progress_line
-from cgcnn.sweep.queue import Claim, Queue
+from cgcnn.sweep.queue import Claim, Entry, Queue
 from cgcnn.sweep.storage import file_url, without_password
 from cgcnn.sweep.summary import best_row, headline, new_stem, summary_table, write_summary
 from cgcnn.sweep.trial import COMPLETE, FAILED, STOPPED, Killed, Outcome, run_trial
@@ -36,9 +38,11 @@ _PAUSE = 2.0  # seconds, between looks into a queue in which nothing waits
 class Sweep:
     """One start of grid_search.py: a worker, or --jobs of them, at a queue that others may share."""
 
+    script = "grid_search.py"
+
     def __init__(self, flags: SweepFlags, argv: Sequence[str] = ()) -> None:
         self.flags = flags
-        self.command = shlex.join(["python", "grid_search.py", *argv])
+        self.command = shlex.join(["python", self.script, *argv])
         self.stop = StopRequest(flags.max_time)
         self._stopping, self._killed = threading.Event(), threading.Event()
         self._error: BaseException | None = None
@@ -86,8 +90,9 @@ class Sweep:
 
     def _identity(self) -> dict[str, object]:
         """What all trials of a sweep have in common: the data, and the flags that are no axes."""
-        settings = settings_of(self.flags.settle({}))
-        return {"data": data_digest(self.flags.data), "flags": json.loads(json.dumps(settings))}
+        args = parse_training(self.flags.words, strict=False)  # also flags that act beside some axis only
+        data = data_digest(self.flags.data, args.cache_dir)
+        return {"data": data, "flags": json.loads(json.dumps(settings_of(args)))}
 
     def _difference(self, first: Mapping[str, Mapping]) -> str | None:
         """Why this start cannot join the sweep that a `first` one made."""
@@ -106,7 +111,7 @@ class Sweep:
     def _begin(self) -> None:
         """The first lines on the screen, and the table as it stands."""
         flags, entries = self.flags, self.queue.entries()
-        write_summary(self.stem, summary_table(entries))
+        self._write()
         axes = [f"{axis.name} ({axis.range or len(axis.values)})" for axis in flags.axes if axis.is_swept]
         of = f" of {', '.join(axes)}" if axes else ", every axis with one value"
         total = self.plan.total(entries)
@@ -116,6 +121,8 @@ class Sweep:
                 f"{self.settle.num_repeats} of them repeat another: the weights of --conditional-loss, "
                 "--auxiliary-tasks and --adaptive-weights have no effect where that is off"
             )
+        if count := self.settle.num_same:
+            print(f"{count} more differ from these only in flags that mean nothing there, and are not run")
         if entries:
             print(f"already there: {counts(entries)}")
         print(
@@ -185,6 +192,7 @@ class Sweep:
             self.queue.drop(claim, STOPPED, note)
             raise
         note |= {"seconds": outcome.seconds, "metrics": outcome.metrics, "lines": outcome.lines}
+        note |= {"facts": {**outcome.facts, "threads": flags.threads}}
         if outcome.how == COMPLETE:
             is_ours = self.queue.complete(claim, outcome.score, note)
         else:
@@ -194,15 +202,25 @@ class Sweep:
     def _tell(self, claim: Claim, outcome: Outcome, is_ours: bool) -> None:
         """Write the tables anew, and print the line of a trial that ended."""
         with self._writing:
+            self._write()
             entries = self.queue.entries()
-            write_summary(self.stem, summary_table(entries))
             swept = [axis.name for axis in self.flags.axes if axis.is_swept]
-            name = describe(claim.combination.values, swept or None)
+            name = describe(claim.combination.effective, swept or None)
             if self.flags.is_published:
                 name = "published setting"
             how = outcome.how if is_ours else "taken for dead and handed on"
             key, total = claim.combination.key, self.plan.total(entries)
             print(progress_line(entries, total, key, name, how, outcome.lines), flush=True)
+
+    def _write(self) -> list[Path]:
+        """The tables as the queue stands; their paths."""
+        return write_summary(self.stem, summary_table(self.queue.entries()))
+
+    def _tell_result(self, entries: Sequence[Entry]) -> None:
+        """What came out, on the screen."""
+        if (best := best_row(summary_table(entries))) is not None:
+            entry = entries[best]
+            print(f"best on validation: {entry.combination}\n  {headline(entry)}, in {entry.result['folder']}")
 
     def _finish(self) -> int:
         """Tables, figure and page; the last lines on the screen."""
@@ -212,18 +230,15 @@ class Sweep:
 
         entries = self.queue.entries()
         table = summary_table(entries)
-        written = write_summary(self.stem, table)
         figure = axis_effects(entries, table)
-        if figure is not None:
-            written += save(figure, self.stem.with_name(f"{self.stem.name}_axes"))
+        drawings = save(figure, self.stem.with_name(f"{self.stem.name}_axes")) if figure else []
         drawn = svg(figure, "axes", "Results over the values of each axis") if figure else ""
         page = self.stem.with_name(f"{self.stem.name}.html")
         write_page(page, f"Sweep {self.flags.study}", self.command, entries, table, drawn)
+        written = self._write()
         print(f"\n{counts(entries)}")
-        if (best := best_row(table)) is not None:
-            entry = entries[best]
-            print(f"best on validation: {entry.combination}\n  {headline(entry)}, in {entry.result['folder']}")
-        print(*(f"  {path}" for path in (*written, page)), sep="\n")
+        self._tell_result(entries)
+        print(*(f"  {path}" for path in (*written, *drawings, page)), sep="\n")
         if self._stopping.is_set():
             print(f"Go on with: {self.command}")
             return self.stop.exit_status

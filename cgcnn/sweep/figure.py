@@ -29,8 +29,8 @@ def axis_effects(entries: Sequence[Entry], table: pd.DataFrame) -> Figure | None
     numbers = table.iloc[complete][metrics].to_numpy(dtype=float, copy=True)
     numbers[~np.isfinite(numbers)] = np.nan
     draws = []
-    for name in dict.fromkeys(name for k in complete for name in entries[k].combination.values):
-        values = [entries[k].combination.values.get(name) for k in complete]
+    for name in dict.fromkeys(name for k in complete for name in entries[k].combination.effective):
+        values = [entries[k].combination.effective.get(name) for k in complete]
         if len({shown(value) for value in values if value is not None}) < 2:
             continue
         draws += [partial(effect, name=name, values=values, y=numbers[:, m], ylabel=_label(metric))

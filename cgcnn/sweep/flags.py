@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from argparse import Namespace
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,13 +13,11 @@ from cgcnn.cli import explicit, normalise, parse_training, to_argv
 from cgcnn.flag_kinds import at_least, duration
 from cgcnn.flags import Parser, training_parser
 from cgcnn.labels import DataError
-from cgcnn.meaning import meaningless
+from cgcnn.meaning import acts
 from cgcnn.sweep.axes import Axis, flags_of, published_axes, read_axes
 
 SAMPLERS = ("grid", "random", "tpe")
 _OWN = {
-    "grid": (),
-    "grid_file": None,
     "sampler": "grid",
     "trials": None,
     "jobs": 1,
@@ -34,6 +32,8 @@ _REFUSED = {
     "resume": "a sweep goes on when the same command is started again",
     "start_epoch": "trials start at the first epoch, or where they were stopped",
     "learning_curve": "is several runs, and a trial is one",
+    "compare": "is for main.py; here --grid model=… does the same",
+    "compare_also": "is for main.py; here --grid does the same",
 }
 
 
@@ -82,9 +82,9 @@ class SweepFlags:
 def meaningful(words: Sequence[str]) -> list[str]:
     """The words of main.py without flags that have no effect beside the others."""
     given = explicit(words)
-    idle = meaningless(parse_training(words, strict=False), given)
+    args = parse_training(words, strict=False)
     options = given.pop("data_options")
-    return [*options, *to_argv({name: value for name, value in given.items() if name not in idle})]
+    return [*options, *to_argv({name: value for name, value in given.items() if acts(args, name)})]
 
 
 def sweep_parser() -> Parser:
@@ -106,28 +106,44 @@ def sweep_parser() -> Parser:
     add("--grid-file", metavar="TOML", help="axes as a file: pooling = ['mean', 'attention']")
     add("--sampler", choices=SAMPLERS, help="grid: every combination; random, tpe: --trials of them (grid)")
     add("--trials", type=at_least(1), metavar="N", help="combinations to draw (with random, tpe)")
+    add_worker_flags(add)
+    return parser
+
+
+def add_worker_flags(add: Callable) -> None:
+    """Who runs the trials, and under which name."""
     add("--jobs", type=at_least(1), metavar="N", help="trials at once on this machine (1)")
     add("--storage", metavar="URL", help="database of the sweep (default: result/sweep_<name>.db)")
     add("--study", metavar="NAME", help="name of the sweep (default: that of the data folder)")
     add("--retry-failed", action="store_true", help="run failed trials once more")
     add("--grace", type=duration, metavar="TIME", help="a worker silent for so long counts as dead (60s)")
-    return parser
 
 
 def parse_sweep(argv: Sequence[str]) -> SweepFlags:
     """The command line of grid_search.py. Raises DataError for what is no flag, no axis, or no value of it."""
     given = explicit(normalise(argv), parser=sweep_parser())
-    own = {name: given.pop(name, default) for name, default in (_OWN | _TAKEN).items()}
+    refuse_other_runs(given)
+    axes = read_axes(given.pop("grid", ()), given.pop("grid_file", None))
+    return settle_sweep(given, axes)
+
+
+def refuse_other_runs(given: Mapping[str, object]) -> None:
+    """Raises DataError for a flag that a trial cannot have."""
     for name, reason in _REFUSED.items():
         if name in given:
             raise DataError(f"--{name.replace('_', '-')}: {reason}")
+
+
+def settle_sweep(given: Mapping[str, object], axes: Sequence[Axis]) -> SweepFlags:
+    """The sweep of these flags, as a parser found them, over these axes; without any: the published ones."""
+    given = dict(given)
+    own = {name: given.pop(name, default) for name, default in (_OWN | _TAKEN).items()}
     words = [*given.pop("data_options"), *to_argv(given)]
-    if not Path(words[0]).is_dir():
-        raise DataError(f"{words[0]}: no such folder")
+    if not Path(words[0]).exists():
+        raise DataError(f"{words[0]}: no such folder or data file")
     base = parse_training(words, strict=False)
     parser = training_parser()
     changed = [name for name, value in vars(base).items() if value != parser.get_default(name)]
-    axes = read_axes(own.pop("grid"), own.pop("grid_file"))
     is_published = not axes
     axes = axes or published_axes([*given, *changed])
     for axis in axes:
@@ -135,11 +151,16 @@ def parse_sweep(argv: Sequence[str]) -> SweepFlags:
             raise DataError(f"--{both.pop().replace('_', '-')} is a flag and an axis ({axis.name}): leave out one")
     _check_sampler(own["sampler"], own["trials"], axes)
     own["threads"] = own["threads"] or max(1, _cores() // own["jobs"])
-    own["study"] = own["study"] or re.sub(r"[^\w.+-]", "_", Path(words[0]).resolve().name)
+    own["study"] = own["study"] or default_study(words[0])
     if not re.fullmatch(r"[\w.+-]+", own["study"]):
         raise DataError(f"--study {own['study']!r}: letters, digits and . _ + - only")
     own["out_dir"] = Path(own["out_dir"])
     return SweepFlags(tuple(words), tuple(axes), seed=base.seed, is_published=is_published, **own)
+
+
+def default_study(data: str) -> str:
+    """The name of a sweep that is given none."""
+    return re.sub(r"[^\w.+-]", "_", Path(data).resolve().name)
 
 
 def _check_sampler(sampler: str, trials: int | None, axes: Sequence[Axis]) -> None:

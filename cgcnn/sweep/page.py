@@ -14,7 +14,6 @@ from markupsafe import Markup
 
 import cgcnn
 from cgcnn.files import write_text
-from cgcnn.sweep.axes import describe
 from cgcnn.sweep.combination import FLAG_COLUMNS
 from cgcnn.sweep.queue import Entry
 from cgcnn.sweep.summary import SCORE, best_row, ranking
@@ -73,7 +72,7 @@ def _values(entry: Entry, start: Path) -> dict[str, object]:
     here = folder is not None and (start.parent / folder).is_dir()
     reports = sorted((start.parent / folder / "result").glob("*_report.html")) if here else []
     return {
-        "name": describe(entry.combination.values),
+        "name": str(entry.combination),
         "folder": folder,
         "link": Path("..", folder).as_posix() if here else None,
         "report": Path("..", reports[-1].relative_to(start.parent)).as_posix() if reports else None,

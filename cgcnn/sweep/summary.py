@@ -93,7 +93,8 @@ def _row(entry: Entry) -> dict[str, object]:
     row: dict[str, object] = dict(one.settings)
     for name, (mean, deviation) in _metrics(entry.result.get("metrics", [])).items():
         row |= {name: mean, f"Std {name.removeprefix('Avg ')}": deviation}
-    row |= {f"axis {n}": _plain(v) for n, v in one.values.items() if n.replace("-", "_") not in FLAG_COLUMNS}
+    axes = {name: None if name in one.idle else _plain(value) for name, value in one.values.items()}
+    row |= {f"axis {name}": value for name, value in axes.items() if name.replace("-", "_") not in FLAG_COLUMNS}
     return row | {
         "State": entry.state,
         "Seconds": round(entry.seconds, 1) if entry.seconds else np.nan,

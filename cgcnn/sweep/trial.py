@@ -39,6 +39,7 @@ class Outcome:
     """How a trial ended: COMPLETE, FAILED, STOPPED or DIED.
 
     score: mean validation score over the splits. metrics: the rows of its metrics.csv. lines: its last words.
+    facts: what else a table says of it, see `_facts`.
     """
 
     how: str
@@ -46,6 +47,7 @@ class Outcome:
     score: float | None = None
     metrics: list[dict] = field(default_factory=list)
     lines: list[str] = field(default_factory=list)
+    facts: dict[str, float] = field(default_factory=dict)
 
 
 def run_trial(words: Sequence[str], folder: Path, is_stopped: Callable[[], bool]) -> Outcome:
@@ -169,4 +171,19 @@ def _complete(folder: Path, seconds: float) -> Outcome:
     table = pd.read_csv(files[-1])
     score = float(table["Val_Score"].mean())
     rows = [{name: value for name, value in row.items() if pd.notna(value)} for row in table.to_dict("records")]
-    return Outcome(COMPLETE, seconds, score if np.isfinite(score) else np.inf, rows)
+    facts = _facts(files[-1].parent, files[-1].name.removesuffix("metrics.csv"))
+    return Outcome(COMPLETE, seconds, score if np.isfinite(score) else np.inf, rows, facts=facts)
+
+
+def _facts(result: Path, prefix: str) -> dict[str, float]:
+    """Number of parameters, of all networks of an ensemble, and mean seconds an epoch, where they are known."""
+    facts = {}
+    if (timing := result / f"{prefix}overall_timing_summary.csv").exists():
+        table = pd.read_csv(timing)
+        facts["epoch_seconds"] = float(table["total"].sum() / table["epochs"].sum())
+    if (model := result / f"{prefix}trained_model.pt").exists():
+        from cgcnn import checkpoint
+
+        networks = checkpoint.load(model).networks
+        facts["parameters"] = sum(p.numel() for network in networks for p in network.parameters())
+    return facts
