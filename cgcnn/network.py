@@ -13,7 +13,8 @@ from cgcnn.batch import Batch
 from cgcnn.environment import NUM_FEATURES
 from cgcnn.features import GaussianExpansion, RadialBasis
 from cgcnn.global_features import num_global_features
-from cgcnn.layers import POOLINGS, EdgeUpdate, GatedConvolution, segment_sum
+from cgcnn.layers import EdgeUpdate, GatedConvolution, segment_sum
+from cgcnn.pooling import POOLINGS
 from cgcnn.tasks import AUXILIARY, TARGET, TaskSet
 
 MAX_DEVIATION = 4.0
