@@ -5,10 +5,9 @@ import copy
 import numpy as np
 import pytest
 import torch
-from test_layers import ATOM, EDGE, assert_same, outcome, random_graph
+from test_layers import ATOM, EDGE, assert_gradients_are_differences, assert_same, outcome, random_graph
 from test_network import CHANGES, TASKS, batch_of, outputs
 from torch import nn
-from torch.autograd import gradcheck
 from torch.nn import functional
 
 from cgcnn.csgnn import CSGANNConfig, CSGConfig, EdgeAttention, EdgeIsomorphism, GatedSum
@@ -82,15 +81,7 @@ def test_a_convolution_is_its_formula(name, residual):
 @pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize("name", LAYERS)
 def test_gradients_are_those_of_differences(name, training):
-    layer = layer_of(name).train(training)
-    atoms, edges, centres, neighbours = random_graph(5, 14)
-    names, values = zip(*layer.named_parameters(), strict=True)
-
-    def function(atoms, edges, *parameters):
-        state = dict(zip(names, parameters, strict=True))
-        return torch.func.functional_call(layer, state, (atoms, edges, centres, neighbours))
-
-    assert gradcheck(function, (atoms.requires_grad_(), edges.requires_grad_(), *values))
+    assert_gradients_are_differences(layer_of(name).train(training))
 
 
 @pytest.mark.parametrize("name", CONVOLUTIONS)

@@ -91,11 +91,8 @@ def test_convolution_with_original_sizes_in_float32():
     torch.testing.assert_close(ours["out"], theirs["out"], rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("training", [True, False])
-@pytest.mark.parametrize("block", [3, 2048])
-def test_convolution_gradients_are_those_of_differences(training, block, monkeypatch):
-    monkeypatch.setattr(layers, "_BLOCK", block)
-    layer = random_layer().train(training)
+def assert_gradients_are_differences(layer: nn.Module) -> None:
+    """Of what a layer makes of a small graph, by atoms, edges and every parameter; in double precision."""
     atoms, edges, centres, neighbours = random_graph(5, 14)
     names, values = zip(*layer.named_parameters(), strict=True)
 
@@ -104,6 +101,13 @@ def test_convolution_gradients_are_those_of_differences(training, block, monkeyp
         return torch.func.functional_call(layer, state, (atoms, edges, centres, neighbours))
 
     assert gradcheck(function, (atoms.requires_grad_(), edges.requires_grad_(), *values))
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("block", [3, 2048])
+def test_convolution_gradients_are_those_of_differences(training, block, monkeypatch):
+    monkeypatch.setattr(layers, "_BLOCK", block)
+    assert_gradients_are_differences(random_layer().train(training))
 
 
 @pytest.mark.parametrize("block", [1, 7, 64, 299, 300, 301])
