@@ -4,27 +4,22 @@ from __future__ import annotations
 
 import argparse
 
-from cgcnn.augment import NONE
 from cgcnn.flag_kinds import (
-    Augmentations,
     Pairs,
     at_least,
-    augmentation,
-    below_one,
-    choice,
     duration,
     pair,
     ratio,
     share,
 )
 from cgcnn.labels import DataError
+from cgcnn.network_flags import NETWORKS, add_graph, add_learning, add_network
 
 EXIT_BAD_INPUT = 2
 EXIT_SOME_FAILED = 3
 EXIT_STOPPED = 75  # sysexits: try again later; the run was saved and can be resumed
 PARTS = ("train", "val", "test")
 TASKS = ("regression", "classification", "multi")
-NETWORKS = ("cgcnn", "csgcnn", "csgann", "csginn")
 # Flags that a preset sets; what the user gives wins.
 PRESETS: dict[str, dict] = {
     # For a few hundred to a few thousand labels; README.md says what each part of it is worth.
@@ -75,9 +70,9 @@ def training_parser() -> Parser:
     _add_tasks(parser.add_argument_group("tasks"))
     _add_loss(parser.add_argument_group("loss"))
     _add_data(parser.add_argument_group("data and splits"))
-    _add_graph(parser.add_argument_group("crystal graph"))
-    _add_network(parser.add_argument_group("network"))
-    _add_learning(parser.add_argument_group("learning"))
+    add_graph(parser.add_argument_group("crystal graph"))
+    add_network(parser.add_argument_group("network"))
+    add_learning(parser.add_argument_group("learning"))
     return parser
 
 
@@ -292,131 +287,3 @@ def _add_data(group) -> None:
         help="compare the content of every file",
     )
     add("--graph-jobs", type=int, default=-1, metavar="N", help="processes that build graphs (-1: one a core)")
-
-
-def _add_graph(group) -> None:
-    add = group.add_argument
-    add(
-        "--neighbors",
-        choices=("shell", "classic"),
-        default="shell",
-        help="classic: cut tied shells at --max-num-nbr",
-    )
-    add("--max-num-nbr", type=at_least(1), default=12, metavar="M", help="neighbours an atom (12)")
-    add("--radius", type=at_least(0.1), default=8.0, metavar="ANGSTROM", help="cutoff radius (8)")
-    add("--dmin", type=at_least(0.0), default=0.0, metavar="ANGSTROM", help="first Gaussian (0)")
-    add("--step", type=at_least(0.01), default=0.2, metavar="ANGSTROM", help="between Gaussians (0.2)")
-
-
-def _add_network(group) -> None:
-    add, switch = group.add_argument, argparse.BooleanOptionalAction
-    add(
-        "--model",
-        choices=NETWORKS,
-        default="cgcnn",
-        help="how atoms gather neighbours: normalised or plain gated sums, attention, isomorphism (cgcnn)",
-    )
-    add("--residual", action=switch, default=False, help="a skip around every convolution of csgcnn, csgann, csginn")
-    add("--num-heads", type=at_least(1), default=4, metavar="N", help="of the attention of csgann (4)")
-    add(
-        "--atom-features",
-        default="json",
-        metavar="KIND[+KIND]",
-        help="json: atom_init.json or the CGCNN table; onehot; bits: of the atomic number; properties: of the "
-        "elements; missing: which of these an element lacks; joined with + (json)",
-    )
-    add("--learnable-atoms", action=switch, default=False, help="the vectors of the elements are learned further")
-    add("--edge-features", choices=("gaussian", "rbf"), default="gaussian", help="of distances; rbf: rows sum to 1")
-    add("--num-rbf", type=at_least(2), default=10, metavar="N", help="centres of rbf (10)")
-    add(
-        "--learnable-edges",
-        action=switch,
-        default=False,
-        help="edges are updated before every convolution, and rbf learns its centres and widths",
-    )
-    add(
-        "--environment",
-        action=argparse.BooleanOptionalAction,
-        default=False,
-        help="atoms start with angles and distances of their surroundings",
-    )
-    add(
-        "--global-features",
-        default="",
-        metavar="KIND[+KIND]",
-        help="valence: can electrons pair and charges balance; slab: what a layer shows to the vacuum; lattice: the "
-        "reduced cell; symmetry: the crystal system; spacegroup: one of 230; joined with + (none)",
-    )
-    add("--atom-fea-len", type=at_least(1), default=64, metavar="N", help="atom vector in convolutions (64)")
-    add("--h-fea-len", type=at_least(1), default=128, metavar="N", help="hidden vector (128)")
-    add("--n-conv", type=at_least(0), default=3, metavar="N", help="convolutions (3)")
-    add("--n-h", type=at_least(1), default=1, metavar="N", help="hidden layers after pooling (1)")
-    poolings = ("mean", "attention", "sum", "max", "set2set")
-    add("--pooling", choices=poolings, default="mean", help="atoms to crystal (mean)")
-    add(
-        "--readout",
-        choices=("per-atom", "classic"),
-        default="per-atom",
-        help="widen atoms before pooling, or after",
-    )
-    add(
-        "--dropout",
-        type=ratio,
-        metavar="P",
-        help="after pooling (default: 0.5 for classification alone, else 0)",
-    )
-
-
-def _add_learning(group) -> None:
-    add = group.add_argument
-    number = at_least(0.0)
-    add("--epochs", type=at_least(1), default=80, metavar="N", help="(80)")
-    add("-b", "--batch-size", type=at_least(1), default=256, metavar="N", help="(256)")
-    add("--optim", type=choice("SGD", "Adam", "AdamW"), default="SGD", metavar="SGD|Adam|AdamW", help="(SGD)")
-    add("--lr", "--learning-rate", type=number, default=0.01, metavar="LR", help="(0.01)")
-    add("--momentum", type=number, default=0.9, metavar="M", help="of SGD (0.9)")
-    add("--weight-decay", "--wd", type=number, default=0.0, metavar="W", help="(0)")
-    add("--scheduler", choices=("step", "cosine", "one-cycle"), default="step", help="(step)")
-    add(
-        "--lr-milestones",
-        nargs="*",
-        type=at_least(1),
-        default=[100],
-        metavar="EPOCH",
-        help="of step: rate × 0.1 (100)",
-    )
-    add("--T-max", type=at_least(1), metavar="EPOCHS", help="of cosine (default: epochs)")
-    add("--eta-min", type=number, default=0.0, metavar="LR", help="of cosine (0)")
-    add("--clip-grad", type=number, default=0.0, metavar="NORM", help="largest gradient norm (0: off)")
-    add(
-        "--patience",
-        type=at_least(0),
-        default=0,
-        metavar="EPOCHS",
-        help="stop after so many without progress (0: off)",
-    )
-    add(
-        "--ema",
-        type=below_one,
-        default=0.0,
-        metavar="DECAY",
-        help="average the weights, e.g. 0.999 (0: off)",
-    )
-    add(
-        "--swa",
-        type=at_least(0),
-        default=0,
-        metavar="EPOCHS",
-        help="average the steps of the last epochs (0: off)",
-    )
-    add("--ensemble", type=at_least(1), default=1, metavar="N", help="networks trained and averaged (1)")
-    add(
-        "--augment",
-        nargs="+",
-        type=augmentation,
-        default=[NONE],
-        action=Augmentations,
-        metavar="KIND[=AMOUNT]",
-        help="training crystals change in every epoch: perturb=0.03 displaces atoms (Å, deviation of a coordinate), "
-        "strain=0.02, supercell=2 (of up to so many cells), rotate, translate (none)",
-    )
