@@ -11,6 +11,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from sweep_helpers import stand_in
 
 from cgcnn import cli, html_report
 from cgcnn.cif import ATOMIC_NUMBERS
@@ -157,3 +158,15 @@ def run_main(capsys) -> Callable[..., SimpleNamespace]:
         return SimpleNamespace(status=status, out=out, err=err)
 
     return run
+
+
+@pytest.fixture
+def command(tmp_path) -> list[str]:
+    """The stand-in for main.py in sweeps: it trains nothing."""
+    return stand_in(tmp_path)
+
+
+@pytest.fixture
+def stand_in_trials(command, monkeypatch) -> None:
+    """Trials of sweeps that run in this process are the stand-in."""
+    monkeypatch.setattr("cgcnn.sweep.trial._main", lambda: command)

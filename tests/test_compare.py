@@ -9,12 +9,11 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from helpers import Ran, finished, refused, result_file, root_folder, run
-from sweep_helpers import stand_in, worker
+from sweep_helpers import worker
 
 import cgcnn
 from cgcnn.cli import train_command
 from cgcnn.labels import DataError
-from cgcnn.sweep import trial as sweep_trial
 from cgcnn.sweep.compare import parse_comparison
 from cgcnn.sweep.comparison_table import Metric, Row, Table, as_csv, as_markdown, as_text, measured
 
@@ -28,14 +27,8 @@ def data(data_folder) -> Path:
 
 
 @pytest.fixture
-def command(tmp_path) -> list[str]:
-    return stand_in(tmp_path)
-
-
-@pytest.fixture
-def compare(data, command, tmp_path, monkeypatch):
+def compare(data, stand_in_trials, tmp_path):
     """A function that runs main.py data --compare here, with the stand-in for each row's run."""
-    monkeypatch.setattr(sweep_trial, "_main", lambda: command)
 
     def run_(*words: object) -> Ran:
         return run(train_command, data, "--out-dir", tmp_path / "out", "--threads", 1, "--compare", *words)

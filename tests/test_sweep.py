@@ -10,11 +10,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from helpers import Ran, finished, refused, root_folder, run, script
-from sweep_helpers import stand_in, worker
+from sweep_helpers import worker
 from test_sweep_summary import PUBLISHED
 
 from cgcnn.cli import sweep_command
-from cgcnn.sweep import trial as sweep_trial
 
 pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
 LINE = re.compile(r"\[ *(\d+)/(\d+)\]  (.*)")
@@ -26,14 +25,8 @@ def data(data_folder) -> Path:
 
 
 @pytest.fixture
-def command(tmp_path) -> list[str]:
-    return stand_in(tmp_path)
-
-
-@pytest.fixture
-def sweep(data, command, tmp_path, monkeypatch):
+def sweep(data, stand_in_trials, tmp_path):
     """A function that runs grid_search.py here, with the stand-in for main.py; what it gave back."""
-    monkeypatch.setattr(sweep_trial, "_main", lambda: command)
 
     def run_(*words: object) -> Ran:
         return run(sweep_command, data, "--out-dir", tmp_path / "out", *words)
