@@ -20,7 +20,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from cgcnn.cli import to_argv, train_command
+from cgcnn.arguments import to_argv
+from cgcnn.cli import train_command
 from cgcnn.files import replacing
 from cgcnn.structures import find_structure_files
 

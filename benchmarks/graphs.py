@@ -17,8 +17,9 @@ from pathlib import Path
 from statistics import median
 
 from cgcnn.build import FILES_A_TASK
+from cgcnn.crystal import Crystal
 from cgcnn.graph import GraphSettings, build_graph, build_graphs
-from cgcnn.structures import Crystal, StructureError, read_crystal
+from cgcnn.structures import StructureError, read_crystal
 
 
 def main() -> int:

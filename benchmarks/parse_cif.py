@@ -19,7 +19,8 @@ import numpy as np
 from pymatgen.core import Structure
 
 from cgcnn.cif import StructureError, read_plain_cif
-from cgcnn.structures import Crystal, read_crystal
+from cgcnn.crystal import Crystal
+from cgcnn.structures import read_crystal
 
 TOLERANCE = 1e-9
 

@@ -20,11 +20,12 @@ import torch
 
 from cgcnn.batch import Collator
 from cgcnn.checkpoint import TrainedModel, load
+from cgcnn.crystal import Crystal
 from cgcnn.features import element_table
 from cgcnn.graph import GraphSettings, build_graph
+from cgcnn.graph_table import GraphTable
 from cgcnn.prediction import predict_rows
-from cgcnn.store import GraphTable
-from cgcnn.structures import Crystal, find_structure_files, read_crystal
+from cgcnn.structures import find_structure_files, read_crystal
 from cgcnn.tasks import Normalizer, Task, TaskSet
 
 TOLERANCE = 1e-5

@@ -23,12 +23,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from cgcnn.batch import Batch, Collator
+from cgcnn.crystal import Crystal
 from cgcnn.features import element_table
 from cgcnn.graph import CrystalGraph, build_graphs
+from cgcnn.graph_table import GraphTable
 from cgcnn.layers import GatedConvolution
 from cgcnn.network import CrystalGraphNetwork, NetworkConfig
-from cgcnn.store import GraphTable
-from cgcnn.structures import Crystal, find_structure_files, read_crystal
+from cgcnn.structures import find_structure_files, read_crystal
 from cgcnn.tasks import Task, TaskSet
 
 WARM_UP = 3

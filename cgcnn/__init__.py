@@ -23,7 +23,8 @@ def fit(root_dir, **flags) -> RunResult:
 
     Files are written as there, under `out_dir`. Raises DataError where main.py would print an error.
     """
-    from cgcnn.cli import parse_training, to_argv, train
+    from cgcnn.arguments import parse_training, to_argv
+    from cgcnn.cli import train
 
     return train(parse_training([str(root_dir), *to_argv(flags)]))
 

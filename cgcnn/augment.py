@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from cgcnn.structures import Crystal
+    from cgcnn.crystal import Crystal
 
 NONE = "none"
 
@@ -160,12 +160,20 @@ def amounts(words: Sequence[str]) -> dict[str, float | None]:
     return {name: given[name] for name in KINDS if name in given}
 
 
-def unseen(kinds: Mapping[str, object]) -> str | None:
-    """The line for kinds that change no graph, None if one does."""
-    if not kinds or any(KINDS[name].is_seen for name in kinds):
-        return None
-    hint = "; supercell acts together with perturb" if "supercell" in kinds else ""
-    return f"--augment {' '.join(kinds)}: these graphs do not see it, no prediction changes{hint}"
+def without_effect(kinds: Mapping[str, object], num_atoms: np.ndarray) -> list[str]:
+    """A line for kinds that change no graph, and one for crystals that no kind changes; num_atoms: (n,) of a cell."""
+    idle = [name for name in kinds if not KINDS[name].is_seen and not (name == "supercell" and "perturb" in kinds)]
+    lines = []
+    if idle:
+        hint = "; supercell acts together with perturb" if "supercell" in idle else ""
+        lines.append(f"--augment {' '.join(idle)}: these graphs do not see it, no prediction changes{hint}")
+    alone = int((num_atoms == 1).sum())
+    if alone and "perturb" in kinds and kinds.keys().isdisjoint(("supercell", "strain")):
+        lines.append(
+            f"--augment perturb: {alone} of {len(num_atoms)} training crystals have one atom in their cell, and "
+            "displaced they are the same; supercell or strain changes them, too"
+        )
+    return lines
 
 
 def augmented(

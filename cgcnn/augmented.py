@@ -11,9 +11,10 @@ import torch
 from cgcnn.augment import augmented
 from cgcnn.batch import Batch, Collator
 from cgcnn.build import graphs_or_errors
+from cgcnn.cif import StructureError
+from cgcnn.crystal import Crystal
 from cgcnn.graph import CrystalGraph, GraphSettings
-from cgcnn.store import GraphTable
-from cgcnn.structures import Crystal, StructureError
+from cgcnn.graph_table import GraphTable
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,10 +7,40 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 import torch
 
-from cgcnn.store import COLUMNS, GEOMETRY, GraphTable
+from cgcnn.graph_table import COLUMNS, GEOMETRY, GraphTable
 
 _COLUMNS = {name: of for name, (_, of) in COLUMNS.items() if name not in GEOMETRY}
 _LENGTHS = tuple(dict.fromkeys(_COLUMNS.values()))
+
+
+@dataclass(frozen=True, eq=False)
+class RadialPairs:
+    """The partial radial histograms of B crystals that hold Z elements, with P ordered pairs of these (Σ C²).
+
+    numbers (Z,) atomic numbers; crystal (Z,) the crystal of each; amounts (Z,) its atoms in the cell;
+    num_elements (B,). centres, neighbours (P,) the elements c and c' of each pair. pair, bins, counts (H,): what the
+    histogram of which pair holds at which point of the grid.
+    """
+
+    numbers: torch.Tensor
+    crystal: torch.Tensor
+    amounts: torch.Tensor
+    num_elements: torch.Tensor
+    centres: torch.Tensor
+    neighbours: torch.Tensor
+    pair: torch.Tensor
+    bins: torch.Tensor
+    counts: torch.Tensor
+
+    def dense(self, points: int) -> torch.Tensor:
+        """The histograms (P, G) on a grid of so many points."""
+        held = self.counts.new_zeros(len(self.centres) * points)
+        held[self.pair * points + self.bins] = self.counts
+        return held.view(-1, points)
+
+    def to(self, device: torch.device | str, *, non_blocking: bool = False) -> RadialPairs:
+        moved = {f.name: getattr(self, f.name).to(device, non_blocking=non_blocking) for f in fields(self)}
+        return RadialPairs(**moved)
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,6 +51,7 @@ class Batch:
     each atom; num_atoms (B,). centres, neighbours (E,) the atoms i and j of each edge, sorted by i; distances
     (E,) Å. environment (N, K) surroundings of the atoms, K = 0 without. rows (B,) the crystals' rows in the data
     set; targets (B, T) in their units, NaN where missing; global_features (B, G) numbers of the whole crystals.
+    pairs: their radial histograms, where the graphs are these and not edges.
     """
 
     numbers: torch.Tensor
@@ -35,6 +66,7 @@ class Batch:
     rows: torch.Tensor
     targets: torch.Tensor | None = None
     global_features: torch.Tensor | None = None
+    pairs: RadialPairs | None = None
 
     def __len__(self) -> int:
         return len(self.num_atoms)
@@ -83,6 +115,25 @@ class Collator:
             rows=rows,
             targets=None if self.targets is None else self.targets[rows],
             global_features=None if self.global_features is None else self.global_features[rows],
+            pairs=self._pairs(column, length) if len(self.columns["elements"]) else None,
+        )
+
+    def _pairs(self, column: dict[str, torch.Tensor], length: dict[str, torch.Tensor]) -> RadialPairs:
+        """From the columns and lengths of a batch."""
+        count = length["elements"]
+        of_pair = count.repeat_interleave(length["pairs"])  # (P,) elements of each pair's crystal
+        first = (count.cumsum(0) - count).repeat_interleave(length["pairs"])
+        place = _ranges(torch.zeros_like(count), length["pairs"])
+        return RadialPairs(
+            numbers=column["elements"].long(),
+            crystal=torch.arange(len(count)).repeat_interleave(count),
+            amounts=column["amounts"],
+            num_elements=count,
+            centres=first + place // of_pair,
+            neighbours=first + place % of_pair,
+            pair=torch.arange(len(place)).repeat_interleave(column["pair_bins"]),
+            bins=column["bins"].long(),
+            counts=column["counts"],
         )
 
 

@@ -10,8 +10,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from cgcnn.crystal import Crystal
 from cgcnn.graph import CrystalGraph, GraphSettings, build_graphs
-from cgcnn.structures import Crystal, StructureError, read_crystal
+from cgcnn.structures import StructureError, read_crystal
 from cgcnn.workers import sigint_ignored
 
 FILES_A_TASK = 64

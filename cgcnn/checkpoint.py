@@ -20,6 +20,7 @@ from cgcnn.labels import DataError
 from cgcnn.model import build_model
 from cgcnn.novelty import TrainingDomain
 from cgcnn.prediction import GapRule
+from cgcnn.reference import FirstGuess
 from cgcnn.tasks import CLASSIFICATION, Normalizer, Task, TaskSet
 
 FORMAT = "cgcnn"
@@ -42,10 +43,14 @@ class TrainedModel:
     args: dict = field(default_factory=dict)
     networks: list[nn.Module] = field(default_factory=list)
     domain: TrainingDomain | None = None  # what it was trained on; None where the file does not say
+    split: int | None = None  # which split of its run it was trained on, from 1; None where the file does not say
+    guesses: dict[str, FirstGuess] = field(default_factory=dict)  # of new networks; those with a state have their own
 
     def build(self) -> nn.Module:
         """A new network of this kind, with weights drawn at random."""
-        return build_model(self.name, self.config, self.tasks, self.elements)
+        network = build_model(self.name, self.config, self.tasks, self.elements)
+        network.reference.write(self.guesses)
+        return network
 
     def with_states(self, states: list[Mapping[str, Tensor]]) -> TrainedModel:
         """The same with a network a state, in evaluation mode."""
@@ -72,6 +77,7 @@ class TrainedModel:
             "rule": self.rule and self.rule.to_dict(),
             "unnamed": self.unnamed,
             "args": self.args,
+            "split": self.split,
             "domain": self.domain and self.domain.to_dict(),
             "state_dict": states[0] if states else {},
             "members": states if len(states) > 1 else [],
@@ -89,6 +95,7 @@ class TrainedModel:
             rule=GapRule(**saved["rule"]) if saved["rule"] else None,
             unnamed=saved["unnamed"],
             args=dict(saved["args"]),
+            split=saved.get("split"),
             domain=TrainingDomain.from_dict(saved["domain"]) if saved.get("domain") else None,
         )
         return model.with_states(saved["members"] or [saved["state_dict"]])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from array import array
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -28,8 +29,9 @@ def entry_id(key: str | None, entry: object) -> str:
         raise EntryError(f"{_kind(entry)}, where an object with a structure is expected")
     found = key
     if found is None:
-        given = (entry.get(name) for name in ID_KEYS)
-        found = next((str(each) for each in given if isinstance(each, str | int) and not isinstance(each, bool)), "")
+        given = [entry.get(name) for name in ID_KEYS]
+        texts = [str(each) for each in given if isinstance(each, str | int) and not isinstance(each, bool)]
+        found = next((text for text in texts if text.strip()), "")
     found = found.strip()
     if not found:
         raise EntryError(f"no id ({', '.join(ID_KEYS[:-1])} or {ID_KEYS[-1]})")
@@ -42,7 +44,7 @@ def structure_file(entry: Mapping) -> tuple[str, bytes]:
     """Suffix and content of the structure as a file; `read_crystal` tells what is wrong with the content.
 
     `structure` is pymatgen's dict, `cif` the text of a CIF, `atoms` JARVIS's dict. Raises EntryError for an entry
-    that has none.
+    that has none, and for atoms that are none.
     """
     for name in STRUCTURE_KEYS:
         content = entry.get(name)
@@ -51,7 +53,7 @@ def structure_file(entry: Mapping) -> tuple[str, bytes]:
         if isinstance(content, str):
             is_json = content.lstrip().startswith("{")
             return (".json" if is_json else ".cif"), content.encode("utf-8", "replace")
-        if name == "atoms" and isinstance(content, Mapping):
+        if name == "atoms" and isinstance(content, Mapping) and "lattice_mat" in content:
             content = _from_jarvis(content)
         return ".json", json.dumps(content, separators=(",", ":")).encode()
     raise EntryError(f"no {', '.join(STRUCTURE_KEYS[:-1])} or {STRUCTURE_KEYS[-1]}")
@@ -84,22 +86,26 @@ class Labels:
         self._count += 1
 
     def columns(self) -> dict[str, np.ndarray]:
-        """Name → numbers (n,) of all n entries, NaN where missing."""
-        return {name: column.padded(self._count) for name, column in self._chosen().items()}
+        """Name → numbers (n,) of all n entries, NaN where missing; without names that are among the faults."""
+        bad = self._bad_names()
+        found = {name.strip(): column for name, column in self._chosen().items()}
+        return {name: column.padded(self._count) for name, column in found.items() if name not in bad}
 
     def faults(self) -> list[tuple[float, str]]:
         """(number of the entry, line) of each label that is no number; what is wrong with all of them comes last."""
-        faults, names = [], [name.strip() for name in self._chosen()]
+        faults = []
         for name, column in self._chosen().items():
             for number, crystal_id, shown in column.faults:
                 faults.append((number, f"entry {number} ({crystal_id}): {name} {shown} is not a finite number"))
             if more := column.num_faults - len(column.faults):
                 faults.append((math.inf, f"{more} more entries: {name} is not a finite number"))
-        for name in dict.fromkeys(names):
-            if not name or not name.isprintable() or names.count(name) > 1:
-                line = f"the label name {name!r} is blank, cannot be printed, or stands twice"
-                faults.append((math.inf, line))
+        for name in self._bad_names():
+            faults.append((math.inf, f"the label name {name!r} is blank, cannot be printed, or stands twice"))
         return faults
+
+    def _bad_names(self) -> list[str]:
+        names = Counter(name.strip() for name in self._chosen())
+        return [name for name, count in names.items() if count > 1 or not name or not name.isprintable()]
 
     def _chosen(self) -> dict[str, _Column]:
         inner = {name: column for name, column in self._inner.items() if column.is_label}
@@ -145,19 +151,21 @@ def _number(value: object) -> float | None:
         return None
 
 
-def _from_jarvis(atoms: Mapping) -> object:
-    """The atoms of a JARVIS entry as pymatgen's dict; as they are where they are none."""
+def _from_jarvis(atoms: Mapping) -> dict:
+    """The atoms of a JARVIS entry as pymatgen's dict. Raises EntryError for what is none."""
     try:
         lattice = np.array(atoms["lattice_mat"], dtype=float).reshape(3, 3)
-        places = np.array(atoms["coords"], dtype=float).reshape(-1, 3)
+        places = np.array(atoms["coords"], dtype=float)
+        if places.shape != (len(atoms["elements"]), 3):
+            raise ValueError("not three coordinates an element")
         if atoms.get("cartesian"):
             places = places @ np.linalg.inv(lattice)
         sites = [
             {"species": [{"element": str(symbol).strip(), "occu": 1}], "abc": place}
             for symbol, place in zip(atoms["elements"], places.tolist(), strict=True)
         ]
-    except (KeyError, TypeError, ValueError, np.linalg.LinAlgError):
-        return atoms
+    except (KeyError, OverflowError, TypeError, ValueError, np.linalg.LinAlgError):
+        raise EntryError("its atoms have no lattice_mat (3, 3), elements (N) and coords (N, 3)") from None
     return {"lattice": {"matrix": lattice.tolist()}, "sites": sites}
 
 

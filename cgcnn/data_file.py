@@ -25,7 +25,7 @@ from cgcnn.json_stream import Hashed, JsonError, members, opened
 from cgcnn.labels import DataError
 
 SUFFIXES = (".json", ".jsonl", ".json.gz", ".jsonl.gz")
-VERSION = 1  # of the manifest and of how entries become files
+VERSION = 2  # of the manifest and of how entries become files
 _RACY = 2_000_000_000  # ns; a file that changed this shortly before it was read may change again unseen
 _SAFE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+=@-]{0,99}")
 
@@ -171,7 +171,7 @@ class _Unpacking:
         columns = self.labels.columns()
         text = io.StringIO(newline="")
         writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(["cif_id", *(name.strip() for name in columns)])
+        writer.writerow(["cif_id", *columns])
         for (_, crystal_id, _, _), *values in zip(self.entries, *columns.values(), strict=True):
             cells = ["" if math.isnan(x) else repr(float(x)).removesuffix(".0") for x in values]
             writer.writerow([crystal_id, *cells])

@@ -57,7 +57,9 @@ class DataSource:
         if labels.names:
             return replace(labels, path=self.path)
         if needed:
-            raise_all([*self.faults, f"{self.path}: no entry has a number for a label"], limit=MAX_LISTED)
+            lacking = [f"{self.where(i)}: {reason}" for i, reason in self.lacking.items()]
+            no_label = f"{self.path}: no entry has a number for a label"
+            raise_all([*self.faults, no_label, *lacking], limit=MAX_LISTED)
         return None
 
 

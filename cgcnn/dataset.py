@@ -5,16 +5,21 @@ from __future__ import annotations
 from argparse import Namespace
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import torch
+from scipy import sparse
 from torch import Tensor
 
+from cgcnn.composition import atoms_of_elements
+from cgcnn.crystal_features import CrystalTable, described, features_of_run, joined
 from cgcnn.data_source import MAX_LISTED, DataSource, beside, open_source
-from cgcnn.features import atom_features
+from cgcnn.features import atom_features, learned_elements
 from cgcnn.global_features import composition_averages, global_features, needs_symmetry
 from cgcnn.graph import GraphSettings
+from cgcnn.graph_table import GraphTable
 from cgcnn.labels import (
     AUXILIARY_NAMES,
     DataError,
@@ -23,17 +28,18 @@ from cgcnn.labels import (
     read_auxiliary,
     read_categories,
 )
-from cgcnn.store import GraphStore, GraphTable
+from cgcnn.radial import num_intervals
+from cgcnn.store import GraphStore
+from cgcnn.targets import target_tasks
 from cgcnn.tasks import (
     AUXILIARY,
     CATEGORY,
     CLASSIFICATION,
+    EVERY,
     REGRESSION,
-    TARGET,
     UNITS,
     Task,
     TaskSet,
-    class_labels,
 )
 
 CATEGORY_NAME = "material_type"
@@ -43,9 +49,9 @@ CATEGORY_NAME = "material_type"
 class Dataset:
     """n crystals: ids, graphs, the T tasks and their labels (n, T) in their units, NaN where missing.
 
-    elements: element vectors (119, F₀). global_features: (n, G), if the flags ask for any. notes: lines that the
-    user should read. failed: id → reason, of crystals that were left out. unnamed: one target from a table
-    without header.
+    elements: element vectors (119, F₀). global_features: (n, G), if the flags ask for any; the last of them are
+    crystal_features, by name, of the table `features`. notes: lines that the user should read. failed: id → reason,
+    of crystals that were left out. unnamed: one target from a table without header.
     """
 
     ids: list[str]
@@ -57,12 +63,22 @@ class Dataset:
     unnamed: bool = False
     notes: list[str] = field(default_factory=list)
     failed: dict[str, str] = field(default_factory=dict)
+    features: CrystalTable | None = None
+    crystal_features: tuple[str, ...] = ()
+
+    @cached_property
+    def atoms(self) -> sparse.csr_matrix:
+        """Atoms of each element in every crystal (n, 119)."""
+        return atoms_of_elements(self.table)
 
 
-def load_dataset(args: Namespace, check_stop: Callable[[], None] = lambda: None) -> Dataset:
+def load_dataset(
+    args: Namespace, check_stop: Callable[[], None] = lambda: None, *, known: Sequence[str] = ()
+) -> Dataset:
     """Read labels, build or fetch graphs, settle the tasks, as the flags say. Raises DataError.
 
-    check_stop: see `GraphStore.update`.
+    check_stop: see `GraphStore.update`. known: crystal features of a model that is started from, which stay as they
+    are where the data has no others.
     """
     path = Path(args.data_options[0])
     if args.conditional_loss and path.is_file():
@@ -70,7 +86,8 @@ def load_dataset(args: Namespace, check_stop: Callable[[], None] = lambda: None)
     source = open_source(path, cache_dir=args.cache_dir, verify=args.verify_cache, check_stop=check_stop)
     notes: list[str] = []
     table, unnamed = _read_targets(source, args)
-    graphs, ids, failed = _graphs(source, table.ids, args, check_stop)
+    features, names, unknown = features_of_run(path, table, args, known)
+    graphs, ids, failed = _graphs(source, table.ids, args, check_stop, unknown)
     values = table.values[[i not in failed for i in table.ids]]
     tasks, columns = target_tasks(table, values, args)
     labels = [values[:, column] for column in columns]
@@ -100,83 +117,43 @@ def load_dataset(args: Namespace, check_stop: Callable[[], None] = lambda: None)
             "--conditional-loss needs a regression target that is the band gap, with gap in its name; "
             f"there are {', '.join(task.name for task in task_set.targets)}"
         )
-    elements = atom_features(args.atom_features, beside(path, "atom_init.json"))
+    if args.model == "ecnet":
+        elements = learned_elements()
+    else:
+        elements = atom_features(args.atom_features, beside(path, "atom_init.json"))
     _check_elements(graphs, ids, elements)
     if failed:
         notes.append(f"{len(failed)} of {len(table.ids)} crystals are left out (--on-bad-structure skip)")
+    of_crystals = global_features(args.global_features, graphs)
+    if features is not None:
+        notes.append(f"crystal features of {features.name}: {described(names)}")
+        of_crystals = joined(of_crystals, features.values(names, ids))
     return Dataset(
         ids,
         graphs,
         task_set,
         np.stack(labels, axis=1),
         elements,
-        global_features(args.global_features, graphs),
+        of_crystals,
         unnamed,
         notes,
         failed,
+        features,
+        names,
     )
-
-
-def target_tasks(table: LabelTable, values: np.ndarray, args: Namespace) -> tuple[list[Task], list[int]]:
-    """The targets that the flags choose among the columns, and the column of each. Raises DataError."""
-    wanted = args.targets or table.names
-    names = [word.removesuffix(":class") for word in wanted]
-    unknown = [name for name in names if name not in table.names]
-    if unknown:
-        raise DataError(f"{table.path}: no column {unknown[0]!r}; there are {', '.join(table.names)}")
-    columns = [table.names.index(name) for name in names]
-    kinds = [
-        CLASSIFICATION
-        if word.endswith(":class")
-        or args.task == "classification"
-        or (args.task == "multi" and not args.targets and k == len(wanted) - 1)
-        else REGRESSION
-        for k, word in enumerate(wanted)
-    ]
-    if args.task == "multi" and CLASSIFICATION not in kinds:
-        kinds[-1] = CLASSIFICATION
-    if args.task == "multi" and REGRESSION not in kinds:
-        raise DataError(f"{table.path}: --task multi needs a regression and a class, found one label column")
-    num_regressions = kinds.count(REGRESSION)
-    weights = [args.task1_weight, args.task2_weight] if num_regressions > 1 else [1.0]
-    tasks = []
-    for name, column, kind in zip(names, columns, kinds, strict=True):
-        if np.isnan(values[:, column]).all():
-            raise DataError(f"{table.path}: no label for {name} in any row")
-        transform = args.transforms.get(name, "none")
-        unit = args.units.get(name, UNITS.get(name, ""))
-        try:
-            if kind == REGRESSION:
-                weight = weights.pop(0) if weights else 0.5
-                tasks.append(Task(name, kind, TARGET, unit, weight, transform=transform))
-            else:
-                weight = args.cls_weight if num_regressions else (1.0 if len(kinds) == 1 else 0.5)
-                tasks.append(Task(name, kind, weight=weight, classes=class_labels(values[:, column])))
-        except ValueError as error:
-            raise DataError(f"{table.path}: column {name}: {error}") from None
-    return tasks, columns
-
-
-def target_columns(table: LabelTable, ids: Sequence[str], tasks: TaskSet) -> np.ndarray:
-    """Labels (n, T) of these ids for a model's tasks, to stand beside its predictions; NaN where there is none.
-
-    Columns go by name; a table without header, or one whose single column has another name, by position.
-    """
-    row_of = {crystal_id: row for row, crystal_id in enumerate(table.ids)}
-    rows = np.array([row_of.get(i, -1) for i in ids])
-    labels = np.full((len(ids), len(tasks)), np.nan)
-    targets = [task.name for task in tasks.targets]
-    by_position = not table.has_header or (len(targets) == 1 and len(table.names) == 1)
-    names = dict(zip(targets, table.names, strict=False)) if by_position else {name: name for name in targets}
-    for name, column in names.items():
-        if column in table.names:
-            values = np.append(table.values[:, table.names.index(column)], np.nan)
-            labels[:, tasks.column(name)] = values[rows]
-    return labels
 
 
 def graph_settings(args: Namespace) -> GraphSettings:
     """What the flags say about graphs."""
+    if args.model == "ecnet":
+        cell_only = {} if args.use_pbc else {"max_num_nbr": args.max_num_nbr, "neighbours": args.neighbors}
+        return GraphSettings(
+            args.cutoff,
+            histogram=num_intervals(args.cutoff),
+            periodic=args.use_pbc,
+            symmetry=needs_symmetry(args.global_features),
+            **cell_only,
+        )
     return GraphSettings(
         args.radius,
         args.max_num_nbr,
@@ -197,14 +174,22 @@ def _read_targets(source: DataSource, args: Namespace) -> tuple[LabelTable, bool
 
 
 def _graphs(
-    source: DataSource, ids: Sequence[str], args: Namespace, check_stop: Callable[[], None]
+    source: DataSource,
+    ids: Sequence[str],
+    args: Namespace,
+    check_stop: Callable[[], None],
+    unknown: Mapping[str, str],
 ) -> tuple[GraphTable, list[str], dict[str, str]]:
-    """Graphs of the crystals that can be read, their ids, and the reason for each that cannot."""
+    """Graphs of the crystals that can be used, their ids, and the reason for each that cannot.
+
+    unknown: id → reason, of those that lack a feature and are left out.
+    """
     if args.on_bad_structure == "skip":
         raise_all(source.faults, limit=MAX_LISTED)
     failed = {i: source.lacking.get(i, "no structure file of this name") for i in ids if i not in source.files}
     store = GraphStore(source.cache, graph_settings(args))
-    files = {i: Path(source.files[i]) for i in ids if i in source.files}
+    failed |= unknown
+    files = {i: Path(source.files[i]) for i in ids if i not in failed}
     bad, _ = store.update(files, jobs=args.graph_jobs, verify=args.verify_cache, check_stop=check_stop)
     failed |= bad
     if args.on_bad_structure == "stop":
@@ -250,9 +235,24 @@ def _check_names(tasks: TaskSet, args: Namespace) -> None:
         ("--units", args.units),
         ("--transforms", args.transforms),
     ):
-        unknown: Mapping = {name: None for name in given if name not in tasks}
+        unknown: Mapping = {name: None for name in given if name not in tasks and name != EVERY}
         if unknown:
             known = ", ".join(task.name for task in tasks)
             raise DataError(f"{flag}: no task {next(iter(unknown))!r}; there are {known}")
     if not any(args.task_weights.get(task.name, task.weight) > 0 for task in tasks.targets):
         raise DataError("all targets have the weight 0")
+    _check_first_guess(tasks, args)
+
+
+def _check_first_guess(tasks: TaskSet, args: Namespace) -> None:
+    """Raises DataError for an --extensive that cannot grow with the cell, and a --reference without a regression."""
+    regressions = [task.name for task in tasks.targets if task.is_regression]
+    for name in args.extensive:
+        if name not in regressions:
+            there = f"there are {', '.join(regressions)}" if regressions else "there is none"
+            why = "is a class, which cannot grow" if name in tasks and not tasks[name].is_regression else "is none"
+            raise DataError(f"--extensive takes regression targets; {name!r} {why}; {there}")
+        if tasks[name].transform == "log":
+            raise DataError(f"--extensive {name}: the logarithm of what grows with the cell does not, leave one out")
+    if args.reference != "none" and not regressions:
+        raise DataError(f"--reference {args.reference} needs a regression target")

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from cgcnn.graph_table import GraphTable
 from cgcnn.splits import PARTS, Split
-from cgcnn.store import GraphTable
 
 NEIGHBOURS = 12
 TOLERANCE = 0.01  # relative difference of distances up to which two crystals are one

@@ -17,7 +17,7 @@ from scipy.sparse import csr_array
 from cgcnn.features import element_properties
 
 if TYPE_CHECKING:
-    from cgcnn.structures import Crystal
+    from cgcnn.crystal import Crystal
 
 RADIUS = 6.0  # Å, neighbours that count
 DEGREES = (1, 2, 3, 4, 6)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 import time
 from argparse import Namespace
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,18 +16,19 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from cgcnn import augment, checkpoint, report
+from cgcnn import augment, checkpoint
+from cgcnn.announcement import announce, record_data
 from cgcnn.augmented import AugmentedCollator
 from cgcnn.batch import Collator
 from cgcnn.checkpoint import TrainedModel
 from cgcnn.data_source import beside
 from cgcnn.dataset import load_dataset
-from cgcnn.duplicates import duplicate_rows
 from cgcnn.files import is_writable
 from cgcnn.interrupt import Interrupted, StopRequest
 from cgcnn.labels import DataError
 from cgcnn.logs import close_logger, log_train_metrics, log_val_metrics, setup_logger
 from cgcnn.losses import AdaptiveWeights
+from cgcnn.naming import alloy_models, run_id
 from cgcnn.prediction import GapRule, predict_rows
 from cgcnn.prepare import splits_of_run, training_loss, untrained_model, validation
 from cgcnn.report import Outputs
@@ -35,6 +38,8 @@ from cgcnn.settings import fit_settings, write_config
 from cgcnn.training import Trainer, TrainingError
 from cgcnn.transfer import freeze_body, take_over
 
+SECONDS_A_SAVE = 3.0  # what a kill loses at the most, beside the epoch it falls in; epochs may be shorter than a save
+
 
 class Experiment:
     """A run of main.py. `run` does it all; what it holds between epochs is what a checkpoint keeps."""
@@ -42,12 +47,14 @@ class Experiment:
     def __init__(self, args: Namespace, say: Callable[[str], None] = print) -> None:
         self.args, self.say = args, say
         self.begun = time.monotonic()
-        self.out = Outputs(Path(args.out_dir), report.run_id(args))
+        self.out = Outputs(Path(args.out_dir), run_id(args))
         self.device = "cuda" if torch.cuda.is_available() and not args.disable_cuda else "cpu"
         self.done: list[SplitResult] = []
         self.current = SplitResult()
         self.stop = StopRequest(args.max_time)
         self.has_trained = self.has_saved = False  # this process, a batch and a checkpoint
+        self.saved = -math.inf  # when, on the clock of time.monotonic
+        self.best_saved: int | None = None  # epoch of the network in model_best.pth.tar
         self.bar = None
 
     def run(self) -> RunResult:
@@ -63,63 +70,26 @@ class Experiment:
             raise DataError(f"--out-dir {args.out_dir}: cannot be written")
         saved = checkpoint.read(Path(args.resume)) if args.resume else None
         self.source = _model_to_start_from(args)
-        self.data = load_dataset(args, self.stop.check)
+        known = self.source.config.get("crystal_features", ()) if self.source else ()
+        self.data = load_dataset(args, self.stop.check, known=known)
+        models = alloy_models(args, [task.name for task in self.data.tasks.targets])
+        self.out = replace(self.out, models=models)
         self.splits = splits_of_run(args, self.data, self.say)
         graph_seconds = time.monotonic() - self.begun
-        self._announce(graph_seconds)
+        announce(self, graph_seconds)
         # labels that cannot be learned end here
-        templates = [untrained_model(args, self.data, split) for split in self.splits]
+        templates = [untrained_model(args, self.data, split, k) for k, split in enumerate(self.splits, start=1)]
         if saved is not None:
             self._restore(saved, templates)
         if not self._continues_here() and (line := self.out.move_old()):
             self.say(line)
         write_config(self.out.file("config.toml"), args)
-        if self.data.failed:
-            path = self.out.file("failed.csv")
-            report.write_failed(path, self.data.failed)
-            self.say(f"{len(self.data.failed)} crystals are left out, with the reason in {path}")
-        for k, split in enumerate(self.splits):
-            split.write(self.out.file(f"split{k + 1}_ids.csv"), self.data.ids)
-        self._warn_of_duplicates()
+        record_data(self)
         self.collator = Collator(self.data.table, self.data.labels, self.data.global_features)
         for k in range(len(self.done), len(self.splits)):
             self._fit_split(k, templates[k], saved["training"] if saved and k == len(self.done) else None)
             saved = None
         return finish(self, graph_seconds)
-
-    def _announce(self, seconds: float) -> None:
-        data, split = self.data, self.splits[0]
-        atoms, edges = data.table.length["atoms"].sum(), data.table.length["edges"].sum()
-        self.say(
-            f"{len(data.ids)} crystals, {atoms} atoms, {edges} edges, ready in {seconds:.1f} s; "
-            f"{len(split.train)} train, {len(split.val)} validation, {len(split.test)} test"
-            + (f", {len(self.splits)} splits" if len(self.splits) > 1 else "")
-        )
-        for note in data.notes:
-            self.say(note)
-        for crystal_id, reason in list(data.failed.items())[:10]:
-            self.say(f"  {crystal_id}: {reason}")
-        if line := augment.unseen(augment.amounts(self.args.augment)):
-            self.say(line)
-        self.say(f"tasks: {', '.join(f'{t.name} ({t.kind})' for t in data.tasks)}; on {self.device}")
-        self.say(f"run {self.out.run_id}")
-
-    def _warn_of_duplicates(self) -> None:
-        """Crystals outside the training part that are also in it, which makes a test error too small."""
-        rows = [
-            {"split": k, **row}
-            for k, split in enumerate(self.splits, start=1)
-            for row in duplicate_rows(self.data.table, split, self.data.ids)
-        ]
-        if rows:
-            path = self.out.file("near_duplicates.csv")
-            report.write_table(path, pd.DataFrame(rows))
-            parts = ", ".join(f"{sum(row['part'] == part for row in rows)} {part}" for part in ("val", "test"))
-            self.say(
-                f"near-duplicates or polytypes of training crystals: {parts}"
-                + (" (all splits)" if len(self.splits) > 1 else "")
-                + f"; --group-by formula keeps them together; named in {path}"
-            )
 
     def _fit_split(self, k: int, template: TrainedModel, saved: Mapping | None) -> None:
         """Train the networks of split k, from the saved state if there is one."""
@@ -137,7 +107,7 @@ class Experiment:
                 except Interrupted:
                     self._save(trainer, template)
                     raise
-                self.current.add(trainer)
+                self.current.add(trainer, with_last=bool(self.out.models))
         finally:
             close_logger(logger)
         self.done.append(self.current)
@@ -145,6 +115,7 @@ class Experiment:
     def _trainer(self, k: int, member: int, template: TrainedModel, logger) -> Trainer:
         args, data, split = self.args, self.data, self.splits[k]
         seed = args.seed + 1000 * member + k
+        self.saved, self.best_saved = -math.inf, None
         torch.manual_seed(seed)
         network = template.build()
         network.fit_statistics(self.collator[rows] for rows in torch.tensor(split.train).split(args.batch_size))
@@ -157,7 +128,7 @@ class Experiment:
         if args.freeze_body:
             freeze_body(network)
         network.to(self.device)
-        val = torch.tensor(split.val)
+        val = torch.tensor(split.val, dtype=torch.int64)
         kinds = augment.amounts(args.augment)
         return Trainer(
             network,
@@ -201,11 +172,10 @@ class Experiment:
     def _after_epoch(self, trainer: Trainer, template: TrainedModel, logger) -> None:
         last = trainer.history[-1]
         log_train_metrics(logger, trainer.epoch, {**last.losses, "lr": last.lr})
-        log_val_metrics(logger, trainer.epoch, {"score": last.score, **last.metrics}, "val")
-        self._save(trainer, template)
-        if trainer.best_epoch == trainer.epoch - 1:
-            best = template.with_states([*self.current.states, trainer.best_state])
-            checkpoint.save(self.out.top("model_best.pth.tar"), best.to_dict())
+        if self.args.is_validate:
+            log_val_metrics(logger, trainer.epoch, {"score": last.score, **last.metrics}, "val")
+        if time.monotonic() - self.saved > SECONDS_A_SAVE or trainer.is_finished:
+            self._save(trainer, template)
         if self.bar is not None:
             self.bar.set_postfix_str("  ".join(f"{name} {value:.4g}" for name, value in last.metrics.items()))
             self.bar.update(1)
@@ -224,7 +194,11 @@ class Experiment:
             },
         }
         checkpoint.save(self.out.top("checkpoint.pth.tar"), content)
-        self.has_saved = True
+        if trainer.best_epoch != self.best_saved and trainer.best_state:
+            best = template.with_states([*self.current.states, trainer.best_state])
+            checkpoint.save(self.out.top("model_best.pth.tar"), best.to_dict())
+            self.best_saved = trainer.best_epoch
+        self.has_saved, self.saved = True, time.monotonic()
 
     def _continues_here(self) -> bool:
         """Whether the files in the output folder are those of the run that is resumed."""

@@ -18,6 +18,7 @@ from cgcnn.labels import DataError
 
 MAX_NUMBER = 118
 TAIL, BEYOND_TAIL = 1e-30, 69.2  # exp(−69.2) = 9e−31
+NUM_LEARNED = 100  # rows of a learned table, by atomic number, as published for ECNet
 PLUTONIUM = 94  # the heaviest element that crystals of any number are made of
 # Columns of elements.csv and how many bins each has: together the 92 numbers of the CGCNN element table
 # (Xie and Grossman, Phys. Rev. Lett. 120, 145301 (2018), Table I of the supplement).
@@ -43,6 +44,13 @@ def element_table() -> torch.Tensor:
         vector = [np.eye(size)[int(row[name])] if row[name] else np.zeros(size) for name, size in BINS.items()]
         table[int(row["number"])] = np.concatenate(vector)
     return torch.from_numpy(table)
+
+
+def learned_elements() -> torch.Tensor:
+    """For networks that learn the vectors themselves (119, 1): 0, NaN for elements that have no place in it."""
+    table = torch.zeros(MAX_NUMBER + 1, 1)
+    table[0], table[NUM_LEARNED:] = torch.nan, torch.nan
+    return table
 
 
 def read_element_table(path: Path) -> torch.Tensor:

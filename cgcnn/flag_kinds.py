@@ -8,6 +8,8 @@ from collections.abc import Callable
 
 from cgcnn import augment
 
+EVERY = "*"  # as in cgcnn/tasks.py, which imports torch
+
 
 def duration(text: str) -> float:
     """Seconds of 11h, 30m, 90s, 1d, 2:30:00 or 1-12:00:00."""
@@ -55,6 +57,18 @@ def pair(kind: Callable) -> Callable[[str], tuple]:
         if not name or not equals:
             raise argparse.ArgumentTypeError(f"{text!r} is not NAME=VALUE")
         return name, kind(value)
+
+    return convert
+
+
+def of_each(*kinds: str) -> Callable[[str], tuple[str, str]]:
+    """NAME=KIND → (NAME, KIND), or KIND alone → (EVERY, KIND)."""
+
+    def convert(text: str) -> tuple[str, str]:
+        name, equals, kind = text.rpartition("=")
+        if kind not in kinds or bool(name) != bool(equals):
+            raise argparse.ArgumentTypeError(f"{text!r} is not KIND or NAME=KIND, with one of {', '.join(kinds)}")
+        return name or EVERY, kind
 
     return convert
 

@@ -4,22 +4,16 @@ from __future__ import annotations
 
 import argparse
 
-from cgcnn.flag_kinds import (
-    Pairs,
-    at_least,
-    duration,
-    pair,
-    ratio,
-    share,
-)
+from cgcnn.component_splits import NAMES as COMPONENT_SPLITS
+from cgcnn.flag_kinds import at_least, duration, ratio, share
 from cgcnn.labels import DataError
-from cgcnn.network_flags import NETWORKS, add_graph, add_learning, add_network
+from cgcnn.network_flags import NETWORKS, add_element_network, add_graph, add_learning, add_network
+from cgcnn.task_flags import add_loss, add_tasks
 
 EXIT_BAD_INPUT = 2
 EXIT_SOME_FAILED = 3
 EXIT_STOPPED = 75  # sysexits: try again later; the run was saved and can be resumed
 PARTS = ("train", "val", "test")
-TASKS = ("regression", "classification", "multi")
 # Flags that a preset sets; what the user gives wins.
 PRESETS: dict[str, dict] = {
     # For a few hundred to a few thousand labels; README.md says what each part of it is worth.
@@ -39,6 +33,20 @@ PRESETS: dict[str, dict] = {
         "batch_size": 32,
         "epochs": 120,
         "ensemble": 5,
+    },
+    # For a few hundred alloys of some elements.
+    "alloys": {"model": "ecnet", "reference": "composition", "ema": 0.99},
+}
+# How a network learns unless it is told otherwise: below a preset, and what the user gives wins.
+MODEL_DEFAULTS: dict[str, dict] = {
+    "ecnet": {
+        "loss": "l1",
+        "optim": "Adam",
+        "lr": 0.001,
+        "scheduler": "step",
+        "lr_milestones": [],
+        "batch_size": 128,
+        "epochs": 500,
     },
 }
 
@@ -67,11 +75,12 @@ def training_parser() -> Parser:
     _add_setup(parser.add_argument_group("run"))
     _add_start(parser.add_argument_group("starting point and amount of data"))
     _add_comparison(parser.add_argument_group("comparison"))
-    _add_tasks(parser.add_argument_group("tasks"))
-    _add_loss(parser.add_argument_group("loss"))
+    add_tasks(parser.add_argument_group("tasks"))
+    add_loss(parser.add_argument_group("loss"))
     _add_data(parser.add_argument_group("data and splits"))
     add_graph(parser.add_argument_group("crystal graph"))
     add_network(parser.add_argument_group("network"))
+    add_element_network(parser.add_argument_group("network ecnet"))
     add_learning(parser.add_argument_group("learning"))
     return parser
 
@@ -89,6 +98,14 @@ def _add_setup(group) -> None:
         default=0,
         metavar="N",
         help="number of the first epoch (default: 0)",
+    )
+    add(
+        "--evaluate",
+        nargs="?",
+        const="",
+        metavar="MODEL",
+        help="no training: test this model on the test part of its split, or of the split, targets and data of other "
+        "flags (default: the file result/mtl_… of the flags)",
     )
     add("--max-time", type=duration, metavar="TIME", help="save and stop in time: 11h, 30m, 90s or 1-12:00:00")
     add("--seed", type=int, default=123, help="of splits, weights and order (default: 123)")
@@ -114,7 +131,12 @@ def _add_setup(group) -> None:
 
 def _add_start(group) -> None:
     add = group.add_argument
-    add("--init-from", metavar="MODEL", help="start from the weights of this model, ours or original CGCNN")
+    add(
+        "--init-from",
+        "--fine-tune",
+        metavar="MODEL",
+        help="start from the weights of this model, ours or original CGCNN",
+    )
     add(
         "--init-layers",
         type=at_least(0),
@@ -129,9 +151,10 @@ def _add_start(group) -> None:
     )
     add(
         "--reset-heads",
+        "--drop-towers",
         action=argparse.BooleanOptionalAction,
         default=False,
-        help="with --init-from: heads start anew even where the tasks are the same",
+        help="with --init-from: heads start anew even where the tasks are the same (default: --keep-towers)",
     )
     add("--train-fraction", type=share, default=1.0, metavar="F", help="use this share of the training part (1)")
     add(
@@ -140,6 +163,14 @@ def _add_start(group) -> None:
         type=share,
         metavar="F",
         help="a run for each of these shares of the training part: would more labels help?",
+    )
+    add(
+        "--transfer-study",
+        nargs=2,
+        choices=COMPONENT_SPLITS,
+        metavar=("PARENT", "CHILD"),
+        help="two of --split, such as b1 b0: the second learned directly and from a model of the first, towers kept, "
+        "dropped, and alone to learn, for each of --num-splits seeds",
     )
 
 
@@ -161,116 +192,24 @@ def _add_comparison(group) -> None:
     )
 
 
-def _add_tasks(group) -> None:
-    add = group.add_argument
-    add(
-        "--task",
-        choices=TASKS,
-        default="regression",
-        help="what the label columns are; multi: the last is a class",
-    )
-    add("--targets", nargs="*", metavar="NAME[:class]", help="columns to predict (default: all)")
-    add("--units", nargs="*", type=pair(str), default={}, action=Pairs, metavar="NAME=UNIT")
-    add(
-        "--transforms",
-        nargs="*",
-        type=pair(str),
-        default={},
-        action=Pairs,
-        metavar="NAME=none|log|scaling",
-        help="learn log10, or 1000 times, of a label",
-    )
-    add(
-        "--auxiliary-tasks",
-        action=argparse.BooleanOptionalAction,
-        default=False,
-        help="learn ax.csv beside the targets",
-    )
-    add(
-        "--normalize",
-        action=argparse.BooleanOptionalAction,
-        default=True,
-        help="standardise targets on the training part",
-    )
-    add(
-        "--min-bandgap",
-        type=at_least(0.0),
-        default=0.015,
-        metavar="EV",
-        help="smallest gap of a semiconductor (0.015)",
-    )
-    add("--metal-threshold", type=ratio, default=0.5, metavar="P", help="p(metal) above it: gap 0 (0.5)")
-
-
-def _add_loss(group) -> None:
-    add = group.add_argument
-    number = at_least(0.0)
-    losses = ("mse", "l1", "huber", "weighted")
-    add("--loss", choices=losses, default="mse", help="of regressions; weighted: the sum of the others (mse)")
-    add(
-        "--loss-weights",
-        nargs=3,
-        type=number,
-        default=[0.4, 0.4, 0.2],
-        metavar=("MSE", "L1", "HUBER"),
-        help="in --loss weighted (0.4 0.4 0.2)",
-    )
-    add("--task1-weight", type=number, default=0.5, metavar="W", help="first regression of several (0.5)")
-    add("--task2-weight", type=number, default=0.5, metavar="W", help="second regression (0.5)")
-    add("--task-weights", nargs="*", type=pair(number), default={}, action=Pairs, metavar="NAME=W")
-    add(
-        "--adaptive-weights",
-        action=argparse.BooleanOptionalAction,
-        default=False,
-        help="target weights follow the losses",
-    )
-    add("--adaptive-weight-update", type=ratio, default=0.01, metavar="U", help="their step an epoch (0.01)")
-    add(
-        "--conditional-loss",
-        action=argparse.BooleanOptionalAction,
-        default=False,
-        help="gap loss by metal or semiconductor",
-    )
-    add(
-        "--classification-weight",
-        type=number,
-        default=0.6,
-        metavar="W",
-        help="of the category in that loss (0.6)",
-    )
-    add("--metal-weight", type=number, default=0.5, metavar="W", help="of a metal's gap loss (0.5)")
-    add("--semiconductor-weight", type=number, default=0.5, metavar="W", help="of a semiconductor's (0.5)")
-    add(
-        "--cls-weight",
-        type=number,
-        default=0.5,
-        metavar="W",
-        help="of a class beside regressions, --task multi (0.5)",
-    )
-    add(
-        "--class-weights",
-        choices=("none", "balanced"),
-        default="none",
-        help="balanced: rare classes weigh more",
-    )
-    for k in (1, 2, 3):
-        add(
-            f"--aux-task{k}-weight",
-            type=number,
-            default=0.1,
-            metavar="W",
-            help=f"of auxiliary task {k} (0.1)",
-        )
-
-
 def _add_data(group) -> None:
-    add = group.add_argument
+    add, switch = group.add_argument, argparse.BooleanOptionalAction
     for part, text in (("train", "what is left"), ("val", "0.1"), ("test", "0.1")):
         default = None if part == "train" else 0.1
         add(f"--{part}-ratio", type=ratio, default=default, metavar="R", help=f"share of crystals ({text})")
         add(f"--{part}-size", type=at_least(0), metavar="N", help="the same as a number")
     add("--split-file", metavar="CSV", help="table cif_id,split with train, val or test")
     add("--folds", type=at_least(0), default=0, metavar="K", help="K-fold cross-validation")
+    add(
+        "--split",
+        choices=COMPONENT_SPLITS,
+        help="by the number of elements of a crystal: a0 80/20, the published parts where alloys.csv has them; a1 "
+        "from 2, 3, 4 to 5; a2 from 2, 3 to 4, 5; a3 from 4, 5 to 2, 3, with a tenth of the training part to "
+        "validate; b0 80/10/10 of 4, 5; b1 of 2, 3; b2 of all",
+    )
+    add("--split-type", type=int, choices=range(4), metavar="0..3", help="the same: b0 to b2")
+    add("--processed-data", action=switch, default=False, help="with --split-type: a0 to a3")
+    add("--is-validate", action=switch, default=True, help="without: no validation part, the last epoch's network")
     add("--group-by", choices=("none", "formula"), default="none", help="formula: none in two parts")
     add("--num-splits", type=at_least(1), default=1, metavar="N", help="repeat with another shuffle and seed")
     add(

@@ -10,10 +10,11 @@ from functools import cache
 import numpy as np
 
 from cgcnn import slabs
+from cgcnn.composition import atoms_of_elements, shares
+from cgcnn.crystal import formula_unit
 from cgcnn.features import MAX_NUMBER
+from cgcnn.graph_table import GraphTable
 from cgcnn.labels import DataError
-from cgcnn.store import GraphTable
-from cgcnn.structures import formula_unit
 from cgcnn.symmetry import CELL, NUM_GROUPS, NUM_VALUES, SYSTEMS, crystal_system
 
 _STEP = 1e-3  # charges closer than this are one
@@ -89,30 +90,24 @@ def composition_averages(graphs: GraphTable) -> np.ndarray:
     """
     from pymatgen.core import Element
 
-    columns, start, length = graphs.columns, graphs.start["species"], graphs.length["species"]
     properties = np.full((MAX_NUMBER + 1, 2), np.nan)
+    amounts = shares(atoms_of_elements(graphs))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        for number in np.unique(columns["numbers"]):
+        for number in np.unique(amounts.indices):
             element = Element.from_Z(int(number))
             properties[number] = element.X, element.ionization_energy or np.nan
-    averages = np.empty((len(graphs), 2))
-    for k in range(len(graphs)):
-        part = slice(start[k], start[k] + length[k])
-        weights = columns["occupancies"][part].astype(float)
-        electronegativity, ionisation = properties[columns["numbers"][part]].T
-        mean = np.average(electronegativity, weights=weights)
-        averages[k] = (
-            np.average((electronegativity - mean) ** 2, weights=weights),
-            np.average(ionisation, weights=weights),
-        )
-    return averages
+    electronegativity, ionisation = properties.T
+    spread = amounts.copy()  # what it holds stands in the order of the crystals
+    crystal = np.repeat(np.arange(len(graphs)), np.diff(amounts.indptr))
+    spread.data *= (electronegativity[amounts.indices] - (amounts @ electronegativity)[crystal]) ** 2
+    return np.stack([np.asarray(spread.sum(axis=1)).ravel(), amounts @ ionisation], axis=1)
 
 
 def formula_valence(unit: Mapping[int, float]) -> tuple[float, ...]:
     """Whether the electrons of a composition can pair and its charges can balance: six numbers of order one.
 
-    unit: atomic number → amount in one formula unit, as `structures.formula_unit` gives it: with that the choice
+    unit: atomic number → amount in one formula unit, as `crystal.formula_unit` gives it: with that the choice
     of cell does not matter. 1. (1 − cos πn)/2 with n electrons a formula unit: 1 for an odd number, which leaves a
     band half full. 2., 3. the smallest charge an atom that the elements' common oxidation states leave, and
     whether it is 0; 4., 5. the same with all their known states. 6. number of elements over 4.

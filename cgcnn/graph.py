@@ -1,4 +1,4 @@
-"""Crystal → crystal graph: which atoms are neighbours, and how far away they are."""
+"""Crystal → crystal graph: which atoms are neighbours, and how far away they are, or how far apart elements are."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from cgcnn import environment
-from cgcnn.structures import Crystal, StructureError
+from cgcnn import environment, radial
+from cgcnn.cif import StructureError
+from cgcnn.crystal import Crystal
 from cgcnn.symmetry import cell_and_symmetry
 
 # Part of the key of every stored graph: raise it when build_graphs would give other numbers.
-GRAPH_VERSION = 4
+GRAPH_VERSION = 5
 # Å; a first search this wide finds twelve neighbours in most crystals at a fraction of the cost.
 FIRST_SEARCH = 4.5
 # Pairs one search may return: 12 neighbours never need more; a cell too dense to be a crystal does.
@@ -31,6 +32,9 @@ class GraphSettings:
     pymatgen's order with a stable sort. padded: an atom with fewer than M neighbours is filled up with atom 0 at
     radius + 1, as the original CGCNN does; only its published weights need that. environment: with the
     surroundings of every atom (cgcnn/environment.py). symmetry: with the crystal's own (cgcnn/symmetry.py).
+    histogram: intervals of the grid of radial histograms (cgcnn/radial.py) of all pairs within the radius, which then
+    take the place of edges; 0 = edges. periodic: without, the histograms are of the cell alone, as if nothing stood
+    around it, and of the max_num_nbr neighbours of each atom.
     """
 
     radius: float = 8.0
@@ -40,6 +44,8 @@ class GraphSettings:
     tie: float = 1e-3
     environment: bool = False
     symmetry: bool = False
+    histogram: int = 0
+    periodic: bool = True
 
     def __post_init__(self) -> None:
         if self.neighbours not in ("shell", "classic"):
@@ -48,6 +54,8 @@ class GraphSettings:
             raise ValueError("the cutoff radius and the number of neighbours must be positive")
         if self.padded and self.neighbours != "classic":
             raise ValueError("only classic graphs are padded")
+        if not self.periodic and not self.histogram:
+            raise ValueError("only radial histograms can be of a cell alone")
 
     def key(self) -> str:
         """Ten hexadecimal digits that differ for settings that give different graphs."""
@@ -62,7 +70,8 @@ class CrystalGraph:
     numbers (S,) atomic numbers, occupancies (S,), site (S,) the atom each belongs to; degree (N,) edges an
     atom; neighbours (E,) the neighbour j of each edge and distances (E,) Å, edges sorted by their centre i.
     environment (N, K) the surroundings of every atom; K = 0 without. lattice (3, 3) Å and frac_coords (N, 3) are
-    the crystal's own. symmetry (9,) as `cell_and_symmetry` gives it; (0,) without.
+    the crystal's own. symmetry (9,) as `cell_and_symmetry` gives it; (0,) without. elements, amounts, pair_bins, bins
+    and counts are those of a RadialHistogram, (0,) each where there are edges instead.
     """
 
     numbers: np.ndarray
@@ -75,6 +84,11 @@ class CrystalGraph:
     lattice: np.ndarray
     frac_coords: np.ndarray
     symmetry: np.ndarray
+    elements: np.ndarray
+    amounts: np.ndarray
+    pair_bins: np.ndarray
+    bins: np.ndarray
+    counts: np.ndarray
 
     @property
     def num_atoms(self) -> int:
@@ -99,7 +113,7 @@ def build_graphs(
     if not crystals:
         return []
     num_atoms = np.array([crystal.num_sites for crystal in crystals])
-    pairs = [_find_pairs(crystal, settings) for crystal in crystals]
+    pairs = [_NO_PAIRS if settings.histogram else _find_pairs(crystal, settings) for crystal in crystals]
     first_atom = np.cumsum(num_atoms) - num_atoms
     centre = np.concatenate([pair[0] + start for pair, start in zip(pairs, first_atom, strict=True)])
     neighbour, image, distance = (np.concatenate([pair[k] for pair in pairs]) for k in (1, 2, 3))
@@ -128,6 +142,7 @@ def build_graphs(
                 lattice=crystal.lattice,
                 frac_coords=crystal.frac_coords,
                 symmetry=cell_and_symmetry(crystal) if settings.symmetry else np.zeros(0),
+                **vars(_histogram(crystal, settings) if settings.histogram else radial.nothing()),
             )
         )
         edge = end
@@ -183,7 +198,18 @@ def _is_enough(pairs: tuple, num_atoms: int, radius: float, settings: GraphSetti
     return bool((np.bincount(centre[inside], minlength=num_atoms) >= settings.max_num_nbr).all())
 
 
-def _search(crystal: Crystal, radius: float) -> tuple[np.ndarray, ...]:
+def _histogram(crystal: Crystal, settings: GraphSettings) -> radial.RadialHistogram:
+    """Of the pairs within the radius; what lies at the cutoff itself does not depend on rounding."""
+    centre, neighbour, _, distance = _search(crystal, settings.radius + settings.tie, periodic=settings.periodic)
+    if not settings.periodic:
+        kept = select_neighbours(centre, distance, crystal.num_sites, settings)
+        centre, neighbour, distance = centre[kept], neighbour[kept], distance[kept]
+    return radial.radial_histogram(
+        crystal, centre, neighbour, distance, cutoff=settings.radius, intervals=settings.histogram
+    )
+
+
+def _search(crystal: Crystal, radius: float, *, periodic: bool = True) -> tuple[np.ndarray, ...]:
     """Centre, neighbour, image of its cell (P, 3) and distance (Å) of all pairs within a radius."""
     from pymatgen.optimization.neighbors import find_points_in_spheres
 
@@ -194,7 +220,7 @@ def _search(crystal: Crystal, radius: float) -> tuple[np.ndarray, ...]:
         raise StructureError(f"cell volume {volume:.3g} Å³ is too small for {crystal.num_sites} atoms")
     points = _points(crystal)
     centre, neighbour, image, distance = find_points_in_spheres(
-        points, points, r=radius, pbc=_PERIODIC, lattice=lattice, tol=1e-8
+        points, points, r=radius, pbc=_PERIODIC if periodic else _ALONE, lattice=lattice, tol=1e-8
     )
     other = (centre != neighbour) | (distance > 1e-8)
     return centre[other], neighbour[other], image[other], distance[other]
@@ -235,4 +261,5 @@ def _pad(neighbour: np.ndarray, distance: np.ndarray, degree: np.ndarray, settin
     return padded_neighbour.ravel(), padded_distance.ravel(), np.full(len(degree), settings.max_num_nbr)
 
 
-_PERIODIC = np.ones(3, dtype=np.int64)
+_PERIODIC, _ALONE = np.ones(3, dtype=np.int64), np.zeros(3, dtype=np.int64)
+_NO_PAIRS = (np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64), np.zeros((0, 3)), np.zeros(0))

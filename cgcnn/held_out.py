@@ -22,7 +22,7 @@ def write_validation(run: Experiment, k: int, model: TrainedModel) -> None:
     """
     data, rows = run.data, np.array(run.splits[k].val)
     model.networks = [network.to(run.device) for network in model.networks]
-    ensemble = Ensemble([model], batch_size=run.args.batch_size)
+    ensemble = Ensemble([model], batch_size=run.args.batch_size).with_features(data.features)
     predicted = ensemble.predict([data.ids[row] for row in rows], [data.table], rows)
     model.networks = [network.cpu() for network in model.networks]
     shown = [data.tasks.column(task.name) for task in ensemble.tasks]

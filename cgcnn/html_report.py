@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 import cgcnn
-from cgcnn.cli import to_argv
+from cgcnn.arguments import parse_training, to_argv
 from cgcnn.files import write_text
 from cgcnn.flags import training_parser
 from cgcnn.report import timing_summary
@@ -25,15 +25,20 @@ _NOT_REPEATED = ("data_options", "config", "resume", "max_time")
 
 
 def write_report(
-    run: Experiment, metrics: pd.DataFrame, tables: Sequence[pd.DataFrame], graph_seconds: float
+    run: Experiment,
+    metrics: pd.DataFrame,
+    baselines: pd.DataFrame,
+    tables: Sequence[pd.DataFrame],
+    graph_seconds: float,
 ) -> None:
     """result/{run_id}_report.html of a run that has ended; says where it is, or why there is none.
 
-    metrics: a row a split, see `report.metric_row`. tables: of the test parts, one a split.
+    metrics: a row a split, see `report.metric_row`. baselines: see `report.baseline_table`. tables: of the test
+    parts, one a split.
     """
     path = run.out.file("report.html")
     try:
-        write_text(path, render("report.html", **_context(run, metrics, tables, graph_seconds)))
+        write_text(path, render("report.html", **_context(run, metrics, baselines, tables, graph_seconds)))
     except Exception as error:  # whatever drawing stumbles over, the run itself is written and stays good
         run.say(f"no report: {type(error).__name__}: {error}")
         return
@@ -55,7 +60,11 @@ def render(template: str, **context: object) -> str:
 
 
 def _context(
-    run: Experiment, metrics: pd.DataFrame, tables: Sequence[pd.DataFrame], graph_seconds: float
+    run: Experiment,
+    metrics: pd.DataFrame,
+    baselines: pd.DataFrame,
+    tables: Sequence[pd.DataFrame],
+    graph_seconds: float,
 ) -> dict[str, object]:
     from cgcnn import task_sections  # brings matplotlib
 
@@ -70,7 +79,7 @@ def _context(
         "commands": _commands(run),
         "num_splits": len(tables),
         "num_networks": run.args.ensemble,
-        **task_sections.sections(run, metrics, tables),
+        **task_sections.sections(run, metrics, baselines, tables),
     }
 
 
@@ -174,6 +183,11 @@ def _commands(run: Experiment) -> list[str]:
         name: value
         for name, value in vars(args).items()
         if name not in _NOT_REPEATED and value != parser.get_default(name)
+    }
+    # a default of main.py that the network, a preset or the model of --init-from would change
+    again = vars(parse_training([args.data_options[0], *to_argv(changed)]))
+    changed |= {
+        name: value for name, value in vars(args).items() if name not in _NOT_REPEATED and value != again[name]
     }
     out = ["--out-dir", args.out_dir] if args.out_dir != "." else []
     configuration = str(run.out.file("config.toml"))

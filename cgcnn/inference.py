@@ -10,6 +10,7 @@ import pandas as pd
 
 from cgcnn import checkpoint
 from cgcnn.checkpoint import TrainedModel
+from cgcnn.crystal_features import CrystalTable
 from cgcnn.labels import DataError
 from cgcnn.screening.columns import full_table
 from cgcnn.screening.ensemble import Ensemble
@@ -26,17 +27,25 @@ class Model:
     batch_size: int = CHUNK
     others: tuple[TrainedModel, ...] = ()
 
-    def predict(self, structures: Iterable, ids: Sequence[str] | None = None) -> pd.DataFrame:
+    def predict(
+        self,
+        structures: Iterable,
+        ids: Sequence[str] | None = None,
+        crystal_features: pd.DataFrame | None = None,
+    ) -> pd.DataFrame:
         """A row a structure (pymatgen Structure, Crystal, or path of a file), the columns of predict.py less labels.
 
-        ids: names for the first column, by default 0, 1, …. Raises DataError that names the structure for one
-        that cannot be used.
+        ids: names for the first column, by default 0, 1, …. crystal_features: what the model has to know of the
+        crystals beside their structure, a row each, the ids as its index or its first column cif_id. Raises
+        DataError that names the structure for one that cannot be used.
         """
         structures = list(structures)
         names = [str(k) for k in range(len(structures))] if ids is None else [str(i) for i in ids]
         if len(names) != len(structures):
             raise DataError(f"{len(structures)} structures, but {len(names)} ids")
         ensemble = Ensemble((self.trained, *self.others), batch_size=self.batch_size)
+        known = None if crystal_features is None else CrystalTable.from_frame(crystal_features)
+        ensemble.with_features(known, "predict(…, crystal_features=DataFrame)")
         tables = []
         for start in range(0, max(len(structures), 1), max(CHUNK, self.batch_size)):
             part = slice(start, start + max(CHUNK, self.batch_size))

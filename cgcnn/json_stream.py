@@ -17,6 +17,7 @@ from typing import BinaryIO, TextIO
 from cgcnn.labels import DataError
 
 CHUNK = 1 << 20  # characters that are read at a time
+_LONGEST = 32  # characters; where a token but a text, or an escape in a text, is cut, the end is nearer than this
 _SPACE = " \t\r\n"
 
 
@@ -59,7 +60,8 @@ class JsonText:
                 value, end = self._decode(self._text, self._at)
             except json.JSONDecodeError as error:
                 fault = self._error(error.msg, error.pos)
-                if self._read():  # it may only have been cut
+                may_be_cut = "Unterminated string" in error.msg or len(self._text) - error.pos < _LONGEST
+                if may_be_cut and self._read():
                     continue
                 raise fault from None
             except RecursionError:

@@ -169,11 +169,11 @@ def _default_names(count: int) -> list[str]:
 def _is_header(cells: Sequence[str], known_ids: Container[str]) -> bool:
     if cells[0] in known_ids:
         return False
-    kinds = {_kind(cell) for cell in cells[1:]}
+    kinds = {cell_kind(cell) for cell in cells[1:]}
     return cells[0].lower() in ID_NAMES or ("word" in kinds and "number" not in kinds)
 
 
-def _kind(cell: str) -> str:
+def cell_kind(cell: str) -> str:
     """Of a label cell: missing, a number (an infinite one, too) or a word."""
     if cell.lower() in MISSING:
         return "missing"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import time
 from argparse import Namespace
 from collections.abc import Callable
 from pathlib import Path
@@ -12,10 +11,9 @@ import numpy as np
 import pandas as pd
 
 from cgcnn import report
-from cgcnn.cli import read_config
-from cgcnn.experiment import run
+from cgcnn.naming import run_id
 from cgcnn.results import RunResult
-from cgcnn.settings import write_config
+from cgcnn.study import Study
 
 
 def learning_curve(args: Namespace, say: Callable[[str], None] = print) -> RunResult:
@@ -25,23 +23,17 @@ def learning_curve(args: Namespace, say: Callable[[str], None] = print) -> RunRe
     flags, is not repeated, and one that was stopped goes on. Writes result/{run_id}_learning_curve.csv and a figure.
     Returns the run of the largest share, or the one that was stopped.
     """
-    out = report.Outputs(Path(args.out_dir), report.run_id(args))
+    out = report.Outputs(Path(args.out_dir), run_id(args))
     folder = out.file("learning_curve")
-    begun, rows, result = time.monotonic(), [], None
+    study, rows, last = Study(args, say), [], None
     for share in sorted(set(args.learning_curve)):
         part = copy.copy(args)
         part.learning_curve, part.train_fraction, part.out_dir = None, share, str(folder / f"{share:g}")
-        if args.max_time is not None:
-            part.max_time = max(args.max_time - (time.monotonic() - begun), 0.0)
-        inside = report.Outputs(Path(part.out_dir), report.run_id(part))
-        if not _is_done(inside, part):
-            say(f"\n=== {share:g} of the training part")
-            checkpoint = inside.top("checkpoint.pth.tar")
-            part.resume = str(checkpoint) if checkpoint.exists() and _is_of(inside, part) else None
-            result = run(part, say)
-            if result.exit_status:
-                say("the same command goes on with the learning curve")
-                return result
+        inside, result = study.run(part, f"{share:g} of the training part")
+        last = result or last
+        if result and result.exit_status:
+            say("the same command goes on with the learning curve")
+            return result
         rows.append(_row(share, inside))
     table = pd.DataFrame(rows)
     report.write_table(out.file("learning_curve.csv"), table)
@@ -53,7 +45,7 @@ def learning_curve(args: Namespace, say: Callable[[str], None] = print) -> RunRe
 
     for path in draw_learning_curve(table, out.file("learning_curve")):
         say(f"figure: {path}")
-    return result or RunResult(table, pd.DataFrame(), None, inside.file("trained_model.pt"))
+    return last or RunResult(table, pd.DataFrame(), None, inside.file("trained_model.pt"))
 
 
 def power_law(sizes: np.ndarray, errors: np.ndarray) -> tuple[float, float, float]:
@@ -83,22 +75,6 @@ def verdict(name: str, sizes: np.ndarray, errors: np.ndarray) -> str:
     if exponent <= 0:
         return f"{law}: the error does not fall; more labels of this kind may not help"
     return f"{law}: twice the labels would give about {doubled:.3g} instead of {errors[-1]:.3g}"
-
-
-def _is_of(inside: report.Outputs, args: Namespace) -> bool:
-    """Whether the run in a folder is one of these flags."""
-    config = inside.file("config.toml")
-    if not config.exists():
-        return False
-    expected = config.with_suffix(".expected")
-    write_config(expected, args)
-    same = read_config(config) == read_config(expected)
-    expected.unlink()
-    return same
-
-
-def _is_done(inside: report.Outputs, args: Namespace) -> bool:
-    return inside.file("metrics.csv").exists() and inside.file("trained_model.pt").exists() and _is_of(inside, args)
 
 
 def _row(share: float, inside: report.Outputs) -> dict:

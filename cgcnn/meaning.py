@@ -8,34 +8,64 @@ from collections.abc import Iterable
 from cgcnn.flags import training_parser
 
 _CSG = ("csgcnn", "csgann", "csginn")
-# flag → the flag that decides whether it acts, the values with which it does, and why only with these
-_NEEDS: dict[str, tuple[str, tuple, str]] = {
-    "residual": ("model", _CSG, "the convolution of cgcnn adds what it starts from already"),
-    "num_heads": ("model", ("csgann",), "no other network has attention heads"),
-    "num_rbf": ("edge_features", ("rbf",), "it is the number of its centres"),
-    "dmin": ("edge_features", ("gaussian",), "it places Gaussians"),
-    "step": ("edge_features", ("gaussian",), "it places Gaussians"),
-    "loss_weights": ("loss", ("weighted",), "they are its parts"),
+_GRAPH = ("cgcnn", *_CSG)
+_ECNET = ("ecnet",)
+_Need = tuple[str, tuple, str]
+_ATOMS = "ecnet has states of elements, not of atoms and edges"
+# flag → the flags that decide whether it acts, the values with which it does, and why only with these
+_NEEDS: dict[str, tuple[_Need, ...]] = {
+    "residual": (("model", _CSG, "the convolution of cgcnn adds what it starts from already"),),
+    "num_heads": (("model", ("csgann",), "no other network has attention heads"),),
+    "num_rbf": (("model", _GRAPH, _ATOMS), ("edge_features", ("rbf",), "it is the number of its centres")),
+    "dmin": (("model", _GRAPH, _ATOMS), ("edge_features", ("gaussian",), "it places Gaussians")),
+    "step": (("model", _GRAPH, _ATOMS), ("edge_features", ("gaussian",), "it places Gaussians")),
+    "loss_weights": (("loss", ("weighted",), "they are its parts"),),
+    "radius": (("model", _GRAPH, "ecnet has --cutoff"),),
+    "dropout": (("model", _GRAPH, "ecnet has none"),),
+    "atom_features": (("model", _GRAPH, "ecnet learns the vectors of the elements"),),
+    "learnable_atoms": (("model", _GRAPH, "ecnet learns the vectors of the elements already"),),
+    "atom_fea_len": (("model", _GRAPH, "ecnet has --hidden-channels"),),
+    "h_fea_len": (("model", _GRAPH, "ecnet has --tower-h1 and --tower-h2"),),
+    "n_conv": (("model", _GRAPH, "ecnet has --n-interactions"),),
+    "n_h": (("model", _GRAPH, "ecnet has --tower-h1 and --tower-h2"),),
+    "pooling": (("model", _GRAPH, "ecnet has --aggregation"),),
+    **dict.fromkeys(("edge_features", "learnable_edges", "environment", "readout"), (("model", _GRAPH, _ATOMS),)),
+    **dict.fromkeys(
+        (
+            *("hidden_channels", "n_filters", "n_interactions", "n_gaussian", "cutoff", "envelope", "aggregation"),
+            *("tower", "tower_h1", "tower_h2", "use_pbc"),
+        ),
+        (("model", _ECNET, "it is a part of ECNet"),),
+    ),
 }
+_OF_ALL_PAIRS = (("use_pbc", (False,), "the histograms of ecnet are of all pairs"),)
+_NEEDS_OF_ECNET: dict[str, tuple[_Need, ...]] = {"max_num_nbr": _OF_ALL_PAIRS, "neighbors": _OF_ALL_PAIRS}
 
 
 def acts(args: Namespace, name: str) -> bool:
     """Whether the flag of this name has an effect in a run of these settled flags, whatever its value."""
-    if name not in _NEEDS:
-        return True
-    other, values, _ = _NEEDS[name]
-    return getattr(args, other) in values
+    return _lacking(args, name) is None
+
+
+def _lacking(args: Namespace, name: str) -> _Need | None:
+    """The first need of a flag that these settled flags do not meet."""
+    needs = _NEEDS.get(name, ()) + (_NEEDS_OF_ECNET.get(name, ()) if args.model == "ecnet" else ())
+    return next((need for need in needs if getattr(args, need[0]) not in need[1]), None)
 
 
 def meaningless(args: Namespace, given: Iterable[str]) -> dict[str, str]:
     """Those of the flags `given` that have no effect in a run of these settled flags: name → why, one line."""
     found, parser = {}, training_parser()
     for name in given:
-        if name not in _NEEDS or getattr(args, name) == parser.get_default(name):
+        need = _lacking(args, name)
+        if need is None or getattr(args, name) == parser.get_default(name):
             continue
-        if not acts(args, name):
-            other, values, why = _NEEDS[name]
-            flag, needs = (f"--{word.replace('_', '-')}" for word in (name, other))
-            chosen = " or ".join(values)
-            found[name] = f"{flag} means nothing with {needs} {getattr(args, other)}, only with {chosen}: {why}"
+        other, values, why = need
+        flag, needs = (f"--{word.replace('_', '-')}" for word in (name, other))
+        chosen, now = " or ".join(map(_told, values)), _told(getattr(args, other))
+        found[name] = f"{flag} means nothing with {needs} {now}, only with {chosen}: {why}"
     return found
+
+
+def _told(value: object) -> str:
+    return {True: "on", False: "off"}.get(value, value) if isinstance(value, bool) else str(value)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
+
 import numpy as np
 
 from cgcnn.tasks import Task
@@ -63,6 +66,17 @@ def trivial_metrics(task: Task, training: np.ndarray, target: np.ndarray) -> dic
         return regression_metrics(target, np.full(len(target), known.mean() if len(known) else np.nan))
     counts = np.bincount(known.astype(int), minlength=task.num_outputs)
     return classification_metrics(target, np.tile(counts / max(counts.sum(), 1), (len(target), 1)))
+
+
+def validation_score(metrics: Mapping[str, Mapping[str, float]], scales: Mapping[str, float]) -> float:
+    """Mean over the targets of MAE over the training standard deviation, or cross-entropy: lower is better.
+
+    metrics: task → its metrics; scales: task → standard deviation (regressions only). Tasks without labels in
+    the validation part do not count.
+    """
+    terms = [m["MAE"] / scales[name] if name in scales else m["Loss"] for name, m in metrics.items()]
+    known = [term for term in terms if not math.isnan(term)]
+    return float(np.mean(known)) if known else math.inf
 
 
 def column_name(task: Task, metric: str) -> str:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from cgcnn.csgnn import CSGANN, CSGCNN, CSGINN, CSGANNConfig, CSGConfig
+from cgcnn.ecnet import ECNet, ECNetConfig
 from cgcnn.layers import GatedConvolution as ConvLayer
 from cgcnn.network import CrystalGraphBody, CrystalGraphNetwork, NetworkConfig
 from cgcnn.tasks import TaskSet
@@ -26,6 +27,7 @@ MODELS: dict[str, tuple[type[nn.Module], type]] = {
     "csgcnn": (CSGCNN, CSGConfig),
     "csgann": (CSGANN, CSGANNConfig),
     "csginn": (CSGINN, CSGConfig),
+    "ecnet": (ECNet, ECNetConfig),
 }
 
 

@@ -12,14 +12,12 @@ from torch.nn import functional
 from cgcnn.batch import Batch
 from cgcnn.environment import NUM_FEATURES
 from cgcnn.features import GaussianExpansion, RadialBasis
-from cgcnn.global_features import num_global_features
 from cgcnn.layers import EdgeUpdate, GatedConvolution, segment_sum
 from cgcnn.pooling import POOLINGS
+from cgcnn.reference import Reference
+from cgcnn.standardise import Moments, global_units, register_statistics, scaled
 from cgcnn.tasks import AUXILIARY, TARGET, TaskSet
 
-MAX_DEVIATION = 4.0
-# As a deviation it makes 0 of whatever comes: weights of an input that never varied have learned nothing from it.
-CONSTANT = 1e9
 READOUTS = ("per-atom", "classic")
 # --edge-features offers these: configuration → a module from distances (E,) to features (E, K)
 EDGE_FEATURES: dict[str, Callable[[NetworkConfig], nn.Module]] = {
@@ -37,6 +35,8 @@ class NetworkConfig:
     numbers of the whole crystal that join its vector. dmin, radius, step: Å, the Gaussians of the distances.
     edge_features: `gaussian`, or `rbf` with num_rbf centres. learnable_atoms: the element vectors are parameters.
     learnable_edges: edges are updated before every convolution, and centres and widths of `rbf` are parameters.
+    reference, extensive: what outputs are counted from, and which tasks grow with the cell (cgcnn/reference.py).
+    crystal_features: names of the numbers from a table that join the crystal's vector too, after the others.
     """
 
     atom_fea_len: int = 64
@@ -55,6 +55,9 @@ class NetworkConfig:
     num_rbf: int = 10
     learnable_atoms: bool = False
     learnable_edges: bool = False
+    reference: str = "none"
+    extensive: tuple[str, ...] = ()
+    crystal_features: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.readout not in READOUTS:
@@ -123,6 +126,7 @@ class CrystalGraphNetwork(nn.Module):
     """
 
     convolution = staticmethod(gated_convolution)
+    head_layers = ("heads.",)
 
     def __init__(self, config: NetworkConfig, tasks: TaskSet, elements: Tensor) -> None:
         """elements: the vector of each atomic number (119, F₀), rows of NaN for elements without one."""
@@ -134,14 +138,12 @@ class CrystalGraphNetwork(nn.Module):
             self.register_buffer("elements", elements.clone(), persistent=False)
         self.expansion = EDGE_FEATURES[config.edge_features](config)
         num_environment = NUM_FEATURES if config.environment else 0
-        self.register_buffer("environment_mean", torch.zeros(num_environment), persistent=config.environment)
-        self.register_buffer("environment_std", torch.ones(num_environment), persistent=config.environment)
+        register_statistics(self, "environment", num_environment)
         num_atom_features = elements.shape[1] + num_environment
         self.body = CrystalGraphBody(config, num_atom_features, self.expansion.num_features, self.convolution)
         self.tasks = tasks
-        num_global = num_global_features(config.global_features)
-        self.register_buffer("global_mean", torch.zeros(num_global), persistent=bool(num_global))
-        self.register_buffer("global_std", torch.ones(num_global), persistent=bool(num_global))
+        num_global = len(global_units(config))
+        register_statistics(self, "global", num_global)
         self.join = nn.Linear(config.h_fea_len + num_global, config.h_fea_len) if num_global else None
         # by position: a task may have a name that a module cannot
         self.heads = nn.ModuleList(nn.Linear(config.h_fea_len, task.num_outputs) for task in tasks)
@@ -149,21 +151,27 @@ class CrystalGraphNetwork(nn.Module):
             if task.role == AUXILIARY:
                 nn.init.normal_(head.weight, std=0.001)
                 nn.init.zeros_(head.bias)
+        self.reference = Reference(tasks, is_used=config.reference != "none" or bool(config.extensive))
+
+    @property
+    def vector_length(self) -> int:
+        """H of the vector of a crystal."""
+        return self.config.h_fea_len
 
     @torch.no_grad()
     def fit_statistics(self, batches: Iterable[Batch]) -> None:
         """Mean and deviation of the inputs over the training part; called once, before training."""
         if not len(self.environment_mean) + len(self.global_mean):
             return
-        environment, of_crystals = _Moments(), _Moments()
+        environment, of_crystals = Moments(), Moments()
         for batch in batches:
             environment.add(batch.environment)
             if len(self.global_mean):
                 of_crystals.add(batch.global_features)
         if len(self.environment_mean):
-            environment.write(self.environment_mean, self.environment_std)
+            environment.write(self.environment_mean, self.environment_std, torch.ones(NUM_FEATURES))
         if len(self.global_mean):
-            of_crystals.write(self.global_mean, self.global_std)
+            of_crystals.write(self.global_mean, self.global_std, global_units(self.config))
 
     def atom_features(self, batch: Batch) -> Tensor:
         """What the atoms start with (N, F₀ + K): element vectors, and, if asked for, their standardised surroundings.
@@ -177,7 +185,7 @@ class CrystalGraphNetwork(nn.Module):
         )
         if not self.config.environment:
             return atoms
-        return torch.cat([atoms, _scaled(batch.environment, self.environment_mean, self.environment_std)], dim=1)
+        return torch.cat([atoms, scaled(batch.environment, self.environment_mean, self.environment_std)], dim=1)
 
     def embed(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Vectors of the atoms (N, ·) and of the crystals (B, H)."""
@@ -191,46 +199,20 @@ class CrystalGraphNetwork(nn.Module):
         """Atoms (N, ·) pooled, with what the network knows of whole crystals (B, G) → (B, H)."""
         crystals = self.body.crystals(atoms, crystal, num_atoms)
         if self.join is not None:
-            scaled = _scaled(global_features, self.global_mean, self.global_std)
-            crystals = functional.softplus(self.join(torch.cat([crystals, scaled], dim=1)))
+            known = scaled(global_features, self.global_mean, self.global_std)
+            crystals = functional.softplus(self.join(torch.cat([crystals, known], dim=1)))
         return crystals
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
-        _, crystals = self.embed(batch)
-        return self.predict_heads(crystals)
+        return self.read_out(batch, *self.embed(batch))
 
-    def predict_heads(self, crystals: Tensor) -> dict[str, Tensor]:
-        """Vectors (B, H) → outputs of every task."""
-        return {
+    def read_out(self, batch: Batch, atoms: Tensor, crystals: Tensor, *, by_atom: bool = False) -> dict[str, Tensor]:
+        """What `embed` gives → outputs of every task; by_atom: vectors are of atoms, each a crystal of its own."""
+        outputs = {
             task.name: head(crystals).squeeze(1) if task.is_regression else head(crystals)
             for task, head in zip(self.tasks, self.heads, strict=True)
         }
-
-
-class _Moments:
-    """Mean and deviation of columns of numbers that come in parts, in memory that does not grow with them."""
-
-    def __init__(self) -> None:
-        self.count, self.sum, self.squares = 0, 0.0, 0.0
-
-    def add(self, values: Tensor) -> None:
-        """values (n, K)."""
-        values = values.double()
-        self.count += len(values)
-        self.sum, self.squares = self.sum + values.sum(dim=0), self.squares + values.square().sum(dim=0)
-
-    def write(self, mean: Tensor, deviation: Tensor) -> None:
-        """Into two tensors (K,); a deviation is at least 0.001, and CONSTANT where nothing varies."""
-        average = self.sum / self.count
-        mean.copy_(average)
-        variance = (self.squares / self.count - average.square()).clamp(min=0)
-        varies = variance.sqrt() > 1e-6 * (1 + average.abs())
-        deviation.copy_(torch.where(varies, variance.sqrt().clamp(min=1e-3), CONSTANT))
-
-
-def _scaled(values: Tensor, mean: Tensor, deviation: Tensor) -> Tensor:
-    """Standardised; what is unlike anything in training is not extrapolated to."""
-    return ((values - mean) / deviation).clamp(-MAX_DEVIATION, MAX_DEVIATION)
+        return self.reference(outputs, batch, by_atom=by_atom)
 
 
 def classic_dropout(tasks: TaskSet) -> float:

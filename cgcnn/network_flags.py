@@ -7,7 +7,7 @@ import argparse
 from cgcnn.augment import NONE
 from cgcnn.flag_kinds import Augmentations, at_least, augmentation, below_one, choice, ratio
 
-NETWORKS = ("cgcnn", "csgcnn", "csgann", "csginn")
+NETWORKS = ("cgcnn", "csgcnn", "csgann", "csginn", "ecnet")
 
 
 def add_graph(group) -> None:
@@ -32,7 +32,9 @@ def add_network(group) -> None:
         "--model",
         choices=NETWORKS,
         default="cgcnn",
-        help="how atoms gather neighbours: normalised or plain gated sums, attention, isomorphism (cgcnn)",
+        help="how atoms gather neighbours: normalised or plain gated sums, attention, isomorphism; ecnet: elements "
+        "from radial histograms, by default with --loss l1 --optim Adam --lr 0.001, no milestones, --batch-size 128 "
+        "--epochs 500 (cgcnn)",
     )
     add("--residual", action=switch, default=False, help="a skip around every convolution of csgcnn, csgann, csginn")
     add("--num-heads", type=at_least(1), default=4, metavar="N", help="of the attention of csgann (4)")
@@ -65,6 +67,13 @@ def add_network(group) -> None:
         help="valence: can electrons pair and charges balance; slab: what a layer shows to the vacuum; lattice: the "
         "reduced cell; symmetry: the crystal system; spacegroup: one of 230; joined with + (none)",
     )
+    add(
+        "--crystal-features",
+        default="",
+        metavar="TABLE:COLUMN[+COLUMN]",
+        help="what else is known of the crystals, numbers or words: columns of this CSV file in the data folder, or "
+        "else in the working folder (none)",
+    )
     add("--atom-fea-len", type=at_least(1), default=64, metavar="N", help="atom vector in convolutions (64)")
     add("--h-fea-len", type=at_least(1), default=128, metavar="N", help="hidden vector (128)")
     add("--n-conv", type=at_least(0), default=3, metavar="N", help="convolutions (3)")
@@ -78,10 +87,54 @@ def add_network(group) -> None:
         help="widen atoms before pooling, or after",
     )
     add(
+        "--reference",
+        choices=("none", "composition"),
+        default="none",
+        help="what outputs are counted from; composition: a linear model of it, fitted to the training part (none)",
+    )
+    add(
+        "--extensive",
+        nargs="*",
+        default=[],
+        metavar="NAME",
+        help="regression targets that grow with the cell: heads count per atom",
+    )
+    add(
         "--dropout",
         type=ratio,
         metavar="P",
         help="after pooling (default: 0.5 for classification alone, else 0)",
+    )
+
+
+def add_element_network(group) -> None:
+    """Flags of ECNet, under their published names."""
+    add = group.add_argument
+    add("--hidden-channels", type=at_least(1), default=128, metavar="N", help="state of an element (128)")
+    add("--n-filters", type=at_least(1), default=64, metavar="N", help="filters of a convolution (64)")
+    add("--n-interactions", type=at_least(1), default=3, metavar="N", help="convolutions, side by side (3)")
+    add("--n-gaussian", type=at_least(2), default=50, metavar="N", help="Gaussians of the distances (50)")
+    add("--cutoff", type=at_least(0.5), default=10.0, metavar="ANGSTROM", help="of the distances (10)")
+    add(
+        "--envelope",
+        choices=("cosine", "published"),
+        default="cosine",
+        help="cosine goes smoothly to 0 at the cutoff",
+    )
+    add("--aggregation", choices=("add", "mean"), default="add", help="elements to crystal (add)")
+    add(
+        "--tower",
+        choices=("separate", "shared"),
+        default="separate",
+        help="layers of each task, or of all but the last",
+    )
+    add("--tower-h1", type=at_least(1), default=128, metavar="N", help="first layer of a tower (128)")
+    add("--tower-h2", type=at_least(1), default=64, metavar="N", help="second layer of a tower (64)")
+    add(
+        "--use-pbc",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="off: the cell alone, and at most --max-num-nbr neighbours an atom, as published",
     )
 
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from cgcnn.batch import Collator
 from cgcnn.cif import ATOMIC_NUMBERS
 from cgcnn.features import MAX_NUMBER
-from cgcnn.store import GraphTable
+from cgcnn.graph_table import GraphTable
 
 MAX_KEPT = 2000  # crystals whose vectors are kept
 PERCENTILE = 99.0

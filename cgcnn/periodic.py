@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from cgcnn.cif import ATOMIC_NUMBERS
-from cgcnn.store import GraphTable
+from cgcnn.graph_table import GraphTable
 
 SYMBOLS = {number: symbol for symbol, number in ATOMIC_NUMBERS.items() if symbol not in ("D", "T")}
 NOBLE = (0, 2, 10, 18, 36, 54, 86, 118)  # atomic numbers that end a period

@@ -11,7 +11,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cgcnn.cli import read_config, run_script
+from cgcnn.arguments import read_config
+from cgcnn.cli import run_script
 from cgcnn.flags import Parser
 from cgcnn.labels import DataError
 

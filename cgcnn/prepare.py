@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from argparse import Namespace
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -11,51 +12,67 @@ import torch
 from torch import nn
 
 from cgcnn.checkpoint import TrainedModel
+from cgcnn.component_splits import PUBLISHED, component_splits, left_out, num_components, read_published
+from cgcnn.data_source import beside
 from cgcnn.dataset import Dataset, graph_settings
+from cgcnn.first_guess import first_guess
 from cgcnn.labels import DataError
 from cgcnn.losses import MultiTaskLoss, balanced_class_weights, has_trained_category, task_weights
-from cgcnn.metrics import task_metrics
+from cgcnn.metrics import task_metrics, validation_score
 from cgcnn.prediction import GapRule
+from cgcnn.reference import FirstGuess
 from cgcnn.settings import flags_as_plain, network_config, split_settings
 from cgcnn.splits import Split, make_splits, read_split
 from cgcnn.tasks import CATEGORY, TARGET, Normalizer
-from cgcnn.training import TrainingError, named_crystals, validation_score
+from cgcnn.training import TrainingError, named_crystals
 
 
 def splits_of_run(args: Namespace, data: Dataset, say: Callable[[str], None] = lambda _: None) -> list[Split]:
     """The parts of every split that the flags ask for, the training part cut to its share. Raises DataError."""
     if args.split_file:
-        split, left_out = read_split(Path(args.split_file), data.ids)
-        if left_out:
-            say(f"{args.split_file}: {len(left_out)} crystals are not in it and are left out")
+        split, unnamed = read_split(Path(args.split_file), data.ids, needs_val=args.is_validate)
+        if unnamed:
+            say(f"{args.split_file}: {len(unnamed)} crystals are not in it and are left out")
+        if split.val and not args.is_validate:
+            say(f"{args.split_file}: its {len(split.val)} validation crystals are trained on (--no-is-validate)")
+            split = Split(split.train + split.val, [], split.test)
         splits = [split] * args.num_splits
+    elif args.split:
+        splits = _by_components(args, data, say)
     else:
         formulas = data.table.formulas
         splits = make_splits(formulas, split_settings(args), num_splits=args.num_splits, seed=args.seed)
     return [split.shortened(args.train_fraction, args.seed + k) for k, split in enumerate(splits)]
 
 
-def untrained_model(args: Namespace, data: Dataset, split: Split) -> TrainedModel:
-    """The model of a split without weights; its normalisers see the training part only.
+def _by_components(args: Namespace, data: Dataset, say: Callable[[str], None]) -> list[Split]:
+    """The splits of --split; says which crystals are in no part, and where the parts are the published ones."""
+    components, is_test = num_components(data.table), None
+    published = beside(Path(args.data_options[0]), "alloys.csv")
+    if args.split == "a0" and published is not None:
+        is_test = read_published(published, data.ids)
+        if is_test is not None:
+            say(f"--split a0: training and test part of {published}, column {PUBLISHED}")
+    options = {"num_splits": args.num_splits, "seed": args.seed, "is_test": is_test}
+    splits = component_splits(args.split, components, split_settings(args), **options)
+    if line := left_out(splits[0], components):
+        say(f"--split {args.split}: {line}")
+    return splits
+
+
+def untrained_model(args: Namespace, data: Dataset, split: Split, number: int = 1) -> TrainedModel:
+    """The model of a split, the run's `number`, without weights; scales and first guesses see the training part only.
 
     Raises DataError where a target or the category has no label there, a label that its transform does not take, or
     no target that is trained has one in the validation part.
     """
     weights = task_weights(data.tasks, args.task_weights)
     _check_labels(data, split, weights)
-    train = torch.from_numpy(data.labels[split.train])
-    normalizers = {}
-    for column, task in enumerate(data.tasks):
-        if not task.is_regression:
-            continue
-        try:
-            normalizers[task.name] = Normalizer.fit(train[:, column], task.transform, standardise=args.normalize)
-        except ValueError as error:
-            raise DataError(f"{task.name}: {error}") from None
+    normalizers, guesses = _scales(args, data, split)
     rule = GapRule(args.metal_threshold, args.min_bandgap) if has_trained_category(data.tasks, weights) else None
     return TrainedModel(
         name=args.model,
-        config=network_config(args, data.tasks),
+        config=network_config(args, data.tasks, data.crystal_features),
         tasks=data.tasks,
         elements=data.elements,
         normalizers=normalizers,
@@ -63,7 +80,33 @@ def untrained_model(args: Namespace, data: Dataset, split: Split) -> TrainedMode
         rule=rule,
         unnamed=data.unnamed,
         args=flags_as_plain(args),
+        split=number,
+        guesses=guesses,
     )
+
+
+def _scales(args: Namespace, data: Dataset, split: Split) -> tuple[dict[str, Normalizer], dict[str, FirstGuess]]:
+    """Normalisers of the regressions, and first guesses of the targets that have one, from the training part."""
+    normalizers, guesses = {}, {}
+    for task, labels in zip(data.tasks, data.labels[split.train].T, strict=True):
+        if not task.is_regression:
+            continue
+        try:
+            scale = Normalizer.fit(torch.from_numpy(labels), task.transform, standardise=args.normalize)
+        except ValueError as error:
+            raise DataError(f"{task.name}: {error}") from None
+        grows, by_element = task.name in args.extensive, args.reference == "composition"
+        if task.role == TARGET and (grows or by_element):
+            guesses[task.name], scale = first_guess(
+                data.atoms[split.train],
+                labels,
+                scale,
+                is_extensive=grows,
+                by_element=by_element,
+                standardise=args.normalize or task.transform == "n",
+            )
+        normalizers[task.name] = scale
+    return normalizers, guesses
 
 
 def training_loss(
@@ -93,8 +136,10 @@ def validation(
 ) -> Callable[[nn.Module], tuple[float, dict[str, float]]]:
     """network → its validation score, and the metrics to show; `predict` gives its predictions of that part.
 
-    The function raises TrainingError for predictions that are not finite.
+    Without a validation part the score is NaN. The function raises TrainingError for predictions that are not finite.
     """
+    if not split.val:
+        return lambda _: (math.nan, {})
     labels, ids = data.labels[split.val], [data.ids[row] for row in split.val]
     regressions = [task.name for task in data.tasks if task.is_regression]
     scales = {name: _spread(data.labels[split.train][:, data.tasks.column(name)]) for name in regressions}
@@ -123,7 +168,7 @@ def _check_labels(data: Dataset, split: Split, weights: Mapping[str, float]) -> 
         if task.role == CATEGORY:
             raise DataError("--conditional-loss: no crystal of the training part has a category 0 or 1")
     trained = [task.name for task in data.tasks.targets if weights[task.name] > 0]
-    if not known[split.val][:, [data.tasks.column(name) for name in trained]].any():
+    if split.val and not known[split.val][:, [data.tasks.column(name) for name in trained]].any():
         raise DataError(f"no crystal of the validation part has a label for any target ({', '.join(trained)})")
 
 

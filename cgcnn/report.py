@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import time
-from argparse import Namespace
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,13 +12,12 @@ import numpy as np
 import pandas as pd
 
 from cgcnn.files import replacing
-from cgcnn.labels import DataError
-from cgcnn.metrics import column_name, task_metrics, trivial_metrics
+from cgcnn.metrics import column_name, task_metrics
 from cgcnn.tasks import CATEGORY, TARGET, Task, TaskSet
 from cgcnn.training import Epoch
 
 _OWN_FILES = (
-    r"(metrics|mae|failed|near_duplicates|overall_timing_summary|adaptive_weights_summary)\.csv|config\.toml|report\.html"
+    r"(metrics|mae|baselines|failed|near_duplicates|overall_timing_summary|adaptive_weights_summary)\.csv|config\.toml|report\.html"
     r"|split\d+_(ids|timing|history)\.csv|(split\d+_)?trained_model\.pt"
 )
 _TOP_FILES = ("checkpoint.pth.tar", "model_best.pth.tar", "test_results.csv")
@@ -27,10 +25,14 @@ _TOP_FILES = ("checkpoint.pth.tar", "model_best.pth.tar", "test_results.csv")
 
 @dataclass(frozen=True)
 class Outputs:
-    """Where the files of one run go: result/ under the output folder, and the three beside it."""
+    """Where the files of one run go: result/ under the output folder, and the three beside it.
+
+    models: names in result/ of its models that do not begin with the run's id.
+    """
 
     folder: Path
     run_id: str
+    models: tuple[str, ...] = ()
 
     @property
     def result(self) -> Path:
@@ -55,7 +57,8 @@ class Outputs:
         """The files of this run that are there, but for its logs."""
         mine = re.compile(re.escape(self.run_id) + f"_({_OWN_FILES})")
         found = [path for path in sorted(self.result.glob("*")) if mine.fullmatch(path.name)]
-        others = (self.predictions, self.validation, *map(self.top, _TOP_FILES))
+        models = [self.result / name for name in self.models]
+        others = (*models, self.predictions, self.validation, *map(self.top, _TOP_FILES))
         return found + [path for path in others if path.exists()]
 
     def move_old(self) -> str | None:
@@ -75,24 +78,6 @@ def move_aside(files: Sequence[Path], previous: Path) -> str | None:
     for path in files:
         path.rename(folder / path.name)
     return f"{len(files)} files of an earlier run moved to {folder}"
-
-
-def run_id(args: Namespace) -> str:
-    """The name of a run, as the published scripts build it."""
-    parts = [] if args.model == "cgcnn" else [args.model]
-    parts += [args.scheduler, args.pooling, "adaptive" if args.adaptive_weights else "fixed"]
-    if args.conditional_loss:
-        ratio = args.semiconductor_weight / args.metal_weight if args.metal_weight else float("inf")
-        parts.append(f"cond_cls{args.classification_weight:.2f}_ratio{ratio:.2f}_thresh{args.metal_threshold:.2f}")
-    parts.append(f"task2w{args.task2_weight:.2f}_aux{'+' if args.auxiliary_tasks else '-'}")
-    if args.auxiliary_tasks:
-        parts += [f"aux{k}w{getattr(args, f'aux_task{k}_weight'):.2f}" for k in (1, 2, 3)]
-    parts.append(f"minbg{args.min_bandgap}_lr{args.lr}_e{args.epochs}_wd{args.weight_decay}")
-    if args.run_name:
-        if not re.fullmatch(r"[\w.+-]+", args.run_name):
-            raise DataError(f"--run-name {args.run_name!r}: letters, digits and . _ + - only")
-        parts.append(args.run_name)
-    return "_".join(parts)
 
 
 def prediction_table(
@@ -154,6 +139,16 @@ def metric_row(tasks: TaskSet, labels: np.ndarray, predictions: Mapping[str, np.
     return row
 
 
+def baseline_table(without_structure: Sequence[Mapping[str, Mapping[str, float]]]) -> pd.DataFrame:
+    """A row a split and task: MAE, or accuracy, of each predictor of `baselines`, one mapping a split."""
+    rows = [
+        {"split": k, "task": task, **errors}
+        for k, split in enumerate(without_structure, start=1)
+        for task, errors in split.items()
+    ]
+    return pd.DataFrame(rows)
+
+
 def write_mae(path: Path, rows: Sequence[Mapping[str, float]], configuration: Mapping[str, object]) -> None:
     """Configuration lines, the MAE of every split, their average and standard deviation."""
     table = pd.DataFrame(
@@ -212,28 +207,34 @@ def write_adaptive(path: Path, histories: Sequence[Sequence[Epoch]], names: Sequ
     write_table(path, pd.DataFrame(rows))
 
 
-def end_table(tasks: TaskSet, labels: np.ndarray, predictions: Mapping[str, np.ndarray], training: np.ndarray) -> str:
+def end_table(
+    tasks: TaskSet,
+    labels: np.ndarray,
+    predictions: Mapping[str, np.ndarray],
+    without_structure: Mapping[str, Mapping[str, float]],
+) -> str:
     """The result as text: each task's number of test crystals, errors, and those of knowing no structure.
 
-    labels (n, T) and predictions of the test part, training (m, T) labels of the training part.
+    labels (n, T) and predictions of the test part; without_structure: see `baselines`.
     """
     rows = []
     for k, task in enumerate(tasks):
         if task.role not in (TARGET, CATEGORY):
             continue
         metrics = task_metrics(task, labels[:, k], predictions[task.name])
-        trivial = trivial_metrics(task, training[:, k], labels[:, k])
         count = int((~np.isnan(labels[:, k])).sum())
         name = f"{task.name} ({task.unit})" if task.unit else task.name
         if task.is_regression:
-            rows.append((name, count, "MAE", metrics["MAE"], "R²", metrics["R^2"], "training mean", trivial["MAE"]))
+            errors = ("MAE", metrics["MAE"], "R²", metrics["R^2"])
         else:
-            rows.append((name, count, "ACC", metrics["ACC"], "AUC", metrics["AUC"], "largest class", trivial["ACC"]))
-    header = ("task", "test", "", "", "", "", "baseline", "")
-    cells = [header, *((_cell(value) for value in row) for row in rows)]
-    cells = [list(row) for row in cells]
-    widths = [max(len(row[k]) for row in cells) for k in range(len(header))]
-    right = (1, 3, 5, 7)
+            errors = ("ACC", metrics["ACC"], "AUC", metrics["AUC"])
+        baselines = [cell for baseline in without_structure[task.name].items() for cell in baseline]
+        rows.append([name, count, *errors, *baselines])
+    header = ["task", "test", "", "", "", "", "baseline"]
+    length = max(map(len, rows))
+    cells = [[_cell(value) for value in row] + [""] * (length - len(row)) for row in (header, *rows)]
+    widths = [max(len(row[k]) for row in cells) for k in range(length)]
+    right = (1, 3, 5, 7, 9)
     return "\n".join(
         "  ".join(
             c.rjust(w) if k in right else c.ljust(w) for k, (c, w) in enumerate(zip(row, widths, strict=True))

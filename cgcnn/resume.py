@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from argparse import Namespace
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -9,23 +10,31 @@ from dataclasses import dataclass, field
 from torch import Tensor
 
 from cgcnn.dataset import Dataset
+from cgcnn.graph import GraphSettings
 from cgcnn.labels import DataError
+from cgcnn.model import MODELS
 from cgcnn.splits import Split
 from cgcnn.training import Epoch, Trainer
 
 
 @dataclass
 class SplitResult:
-    """One split, trained: its networks' states, its epochs, the sum of their best validation scores."""
+    """One split, trained: its networks' states, its epochs, the sum of their best validation scores.
+
+    last: the states of the last epoch, where they are asked for.
+    """
 
     states: list[dict[str, Tensor]] = field(default_factory=list)
     history: list[Epoch] = field(default_factory=list)
     score: float = 0.0
     lengths: list[int] = field(default_factory=list)  # epochs of each network
+    last: list[dict[str, Tensor]] = field(default_factory=list)
 
-    def add(self, trainer: Trainer) -> None:
+    def add(self, trainer: Trainer, *, with_last: bool = False) -> None:
         """One more network of the split's ensemble."""
         self.states.append({name: value.cpu() for name, value in trainer.best_state.items()})
+        if with_last:
+            self.last.append({name: value.cpu() for name, value in trainer.validated_model().state_dict().items()})
         self.history += trainer.history
         self.lengths.append(len(trainer.history))
         self.score += trainer.best_score
@@ -36,12 +45,14 @@ class SplitResult:
             "history": [vars(epoch) for epoch in self.history],
             "score": self.score,
             "lengths": self.lengths,
+            "last": self.last,
         }
 
     @classmethod
     def from_dict(cls, saved: Mapping) -> SplitResult:
         history = [Epoch(**epoch) for epoch in saved["history"]]
-        return cls(list(saved["states"]), history, saved["score"], list(saved.get("lengths", [])))
+        lengths, last = list(saved.get("lengths", [])), list(saved.get("last", []))
+        return cls(list(saved["states"]), history, saved["score"], lengths, last)
 
 
 def check_same_run(
@@ -63,15 +74,30 @@ def check_same_run(
         if before == now:
             raise DataError(f"{path}: a checkpoint of other weights, units or transforms of {now}")
         raise DataError(f"{path}: a checkpoint of other tasks ({before}) than this run's ({now})")
-    if any(saved[name] != described[0][name] for name in ("model", "config", "graph")):
+    if _network(saved) != _network(described[0]):
         raise DataError(f"{path}: a checkpoint of another network than this run's flags describe")
     before = saved["args"]
     if training["trainer"]["batch"] and (args.batch_size, args.seed) != (before["batch_size"], before["seed"]):
         raise DataError(f"{path}: stopped within an epoch; --batch-size and --seed cannot change there")
     if training["ids"] != data.ids or training["splits"] != [[s.train, s.val, s.test] for s in splits]:
         raise DataError(f"{path}: a checkpoint of other crystals, or of another split of them")
-    if saved["normalizers"] != described[finished]["normalizers"]:
+    if not _same_scales(saved["normalizers"], described[finished]["normalizers"]):
         raise DataError(f"{path}: a checkpoint of other labels of these crystals")
+
+
+def _network(model: Mapping) -> tuple:
+    """What describes network and graphs; what an earlier version did not know is at its default."""
+    _, configuration = MODELS[model["model"]]
+    config = {name: tuple(value) if isinstance(value, list) else value for name, value in model["config"].items()}
+    return model["model"], configuration(**config), GraphSettings(**model["graph"])
+
+
+def _same_scales(before: Mapping[str, Mapping], now: Mapping[str, Mapping]) -> bool:
+    """Whether two sets of normalisers are one, but for the last digits that another machine may give."""
+    if before.keys() != now.keys():
+        return False
+    pairs = [(before[task][key], now[task][key]) for task in now for key in ("mean", "std")]
+    return all(math.isclose(one, other, rel_tol=1e-6, abs_tol=1e-9) for one, other in pairs)
 
 
 def _named(tasks: Sequence[Mapping]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from argparse import Namespace
+from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
 
@@ -19,7 +20,8 @@ from cgcnn.training import FitSettings
 def split_settings(args: Namespace) -> SplitSettings:
     """How the flags say to divide the crystals."""
     names = ("train_ratio", "val_ratio", "test_ratio", "train_size", "val_size", "test_size", "folds")
-    return SplitSettings(**{name: getattr(args, name) for name in names}, group_by_formula=args.group_by == "formula")
+    given = {name: getattr(args, name) for name in names}
+    return SplitSettings(**given, group_by_formula=args.group_by == "formula", has_val=args.is_validate)
 
 
 def fit_settings(args: Namespace, seed: int) -> FitSettings:
@@ -47,11 +49,14 @@ def fit_settings(args: Namespace, seed: int) -> FitSettings:
     )
 
 
-def network_config(args: Namespace, tasks: TaskSet) -> dict:
-    """The network's configuration that the flags describe."""
+def network_config(args: Namespace, tasks: TaskSet, crystal_features: Sequence[str]) -> dict:
+    """The network's configuration that the flags describe, for a data set with these features of the crystals."""
     _, configuration = MODELS[args.model]
-    dropout = classic_dropout(tasks) if args.dropout is None else args.dropout
-    return {each.name: getattr(args, each.name) for each in fields(configuration)} | {"dropout": dropout}
+    config = {each.name: getattr(args, each.name) for each in fields(configuration)}
+    config["crystal_features"] = list(crystal_features)
+    if config.get("dropout", 0.0) is None:
+        config["dropout"] = classic_dropout(tasks)
+    return config
 
 
 def flags_as_plain(args: Namespace) -> dict:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from cgcnn.features import element_properties
-from cgcnn.store import GraphTable
+from cgcnn.graph_table import GraphTable
 
 VACUUM = 6.0  # Å; a wider empty space separates two layers
 DEPTH = 0.5  # Å, over which an atom below the outermost counts e times less at the surface

@@ -47,7 +47,8 @@ class Split:
 class SplitSettings:
     """How crystals are divided; a size (crystals) takes the place of a ratio where it is given.
 
-    A ratio of training crystals of None means all that validation and test leave.
+    A ratio of training crystals of None means all that validation and test leave. has_val: whether there is a
+    validation part at all.
     """
 
     train_ratio: float | None = None
@@ -58,6 +59,11 @@ class SplitSettings:
     test_size: int | None = None
     folds: int = 0
     group_by_formula: bool = False
+    has_val: bool = True
+
+    def num_val(self, count: int) -> int:
+        """Crystals in the validation part, of `count`."""
+        return _part_size(self.val_size, self.val_ratio, count) if self.has_val else 0
 
     def sizes(self, count: int) -> tuple[int, int, int]:
         """Crystals in each part, of `count`. Raises DataError where they do not fit, or a part is empty."""
@@ -65,13 +71,14 @@ class SplitSettings:
             ratio = getattr(self, name)
             if ratio is not None and not 0 <= ratio <= 1:
                 raise DataError(f"--{name.replace('_', '-')} {ratio:g} is not between 0 and 1")
-        val = _part_size(self.val_size, self.val_ratio, count)
+        val = self.num_val(count)
         test = _part_size(self.test_size, self.test_ratio, count)
         wanted = self.train_size if self.train_ratio is None or self.train_size is not None else None
         if wanted is None and self.train_ratio is not None:
             wanted = _part_size(None, self.train_ratio, count)
             only_ratios = self.val_size is None and self.test_size is None
-            if only_ratios and abs(self.train_ratio + self.val_ratio + self.test_ratio - 1) < 1e-9:
+            share = self.train_ratio + self.test_ratio + (self.val_ratio if self.has_val else 0)
+            if only_ratios and abs(share - 1) < 1e-9:
                 wanted = count - val - test  # three ratios that make 1 leave no crystal out
         train = count - val - test if wanted is None else wanted
         if train + val + test > count:
@@ -79,7 +86,7 @@ class SplitSettings:
                 f"the split asks for {train} training + {val} validation + {test} test crystals, "
                 f"but there are {count}"
             )
-        if train < 1 or val < 1:
+        if train < 1 or (val < 1 and self.has_val):
             raise DataError(
                 f"the split leaves {max(train, 0)} training and {val} validation crystals of {count}; "
                 "each part needs at least one"
@@ -107,14 +114,16 @@ def make_splits(
             parts |= _deal(left, {"train": train})[0]
         else:
             parts["train"] = [i for group in left for i in group]
-        splits.append(_checked(Split(parts["train"], parts["val"], parts["test"]), needs_test=test > 0))
+        split = Split(parts["train"], parts["val"], parts["test"])
+        splits.append(_checked(split, needs_test=test > 0, needs_val=settings.has_val))
     return splits
 
 
-def read_split(path: Path, ids: Sequence[str]) -> tuple[Split, list[str]]:
+def read_split(path: Path, ids: Sequence[str], *, needs_val: bool = True) -> tuple[Split, list[str]]:
     """A split from a table `cif_id,split`, and the ids (of `ids`) that it does not name, which are left out.
 
-    Raises DataError for a part other than train, val and test, an id twice, and parts that are empty.
+    needs_val: whether a validation part must be there. Raises DataError for a part other than train, val and test, an
+    id twice, and parts that are empty.
     """
     rows = read_rows(path)
     if rows[0][1][:2] != ["cif_id", "split"]:
@@ -133,7 +142,7 @@ def read_split(path: Path, ids: Sequence[str]) -> tuple[Split, list[str]]:
             parts[part].append(position[crystal_id])
     split = Split(parts["train"], parts["val"], parts["test"])
     try:
-        _checked(split, needs_test=False)
+        _checked(split, needs_test=False, needs_val=needs_val)
     except DataError as error:
         raise DataError(f"{path}: {error}") from None
     return split, [crystal_id for crystal_id in ids if crystal_id not in named]
@@ -156,10 +165,10 @@ def _folds(groups: list[list[int]], settings: SplitSettings, seed: int) -> list[
     for k, fold in enumerate(folds):
         rest = [group for other, groups_of in enumerate(folds) if other != k for group in groups_of]
         random.Random(seed + 1 + k).shuffle(rest)
-        val = _part_size(settings.val_size, settings.val_ratio, count)
-        parts, left = _deal(rest, {"val": val}, keep=1)
+        parts, left = _deal(rest, {"val": settings.num_val(count)}, keep=1)
         train = [i for group in left for i in group]
-        splits.append(_checked(Split(train, parts["val"], [i for group in fold for i in group]), needs_test=True))
+        split = Split(train, parts["val"], [i for group in fold for i in group])
+        splits.append(_checked(split, needs_test=True, needs_val=settings.has_val))
     return splits
 
 
@@ -206,8 +215,9 @@ def _deal(
     return parts, left
 
 
-def _checked(split: Split, *, needs_test: bool) -> Split:
-    empty = [part for part in PARTS if not split[part] and (part != "test" or needs_test)]
+def _checked(split: Split, *, needs_test: bool, needs_val: bool = True) -> Split:
+    needed = {"train": True, "val": needs_val, "test": needs_test}
+    empty = [part for part in PARTS if needed[part] and not split[part]]
     if empty:
         raise DataError(f"the {' and '.join(empty)} part of the split is empty")
     return split

@@ -15,31 +15,15 @@ import zipfile
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from cgcnn import build
 from cgcnn.files import alone, replacing
-from cgcnn.graph import CrystalGraph, GraphSettings
-from cgcnn.structures import Crystal
+from cgcnn.graph import GraphSettings
+from cgcnn.graph_table import COLUMNS, LENGTHS, GraphTable, lengths_of
 
-# column → (type, the length it follows)
-COLUMNS = {
-    "numbers": ("u1", "species"),
-    "occupancies": ("<f4", "species"),
-    "site": ("<i4", "species"),
-    "degree": ("<i4", "atoms"),
-    "neighbours": ("<i4", "edges"),
-    "distances": ("<f4", "edges"),
-    "environment": ("<f4", "environment"),
-    "lattice": ("<f8", "cell"),
-    "frac_coords": ("<f8", "coordinates"),
-    "symmetry": ("<f8", "symmetry"),
-}
-GEOMETRY = ("lattice", "frac_coords", "symmetry")  # what no network reads
-LENGTHS = ("species", "atoms", "edges", "environment", "cell", "coordinates", "symmetry")
 _RECORD = np.dtype(
     [("size", "<i8"), ("mtime", "<i8"), ("seen", "<i8"), ("digest", "S16")]
     + [(f"{name}_start", "<i8") for name in LENGTHS]
@@ -49,56 +33,6 @@ SECONDS_A_FLUSH = 10.0  # what a killed build loses at the most
 SECONDS_A_LOOK = 0.5  # between two looks whether to go on waiting for another run
 # ns; a file that was changed this shortly before it was read may have changed again within the clock's step
 _RACY = 2_000_000_000
-
-
-@dataclass(frozen=True, eq=False)
-class GraphTable:
-    """Graphs of B crystals in shared columns.
-
-    columns: name → flat array (see CrystalGraph). start, length: for each of LENGTHS (B,)
-    where a crystal's part begins and how long it is. formulas: (B,) reduced formulas.
-    """
-
-    columns: dict[str, np.ndarray]
-    start: dict[str, np.ndarray]
-    length: dict[str, np.ndarray]
-    formulas: list[str]
-
-    def __len__(self) -> int:
-        return len(self.formulas)
-
-    @classmethod
-    def from_graphs(cls, graphs: Sequence[CrystalGraph], formulas: Sequence[str]) -> GraphTable:
-        """The same graphs, in memory, without a store."""
-        columns = {
-            name: np.concatenate([getattr(g, name).ravel() for g in graphs]).astype(kind)
-            for name, (kind, _) in COLUMNS.items()
-        }
-        lengths = [_lengths(g) for g in graphs]
-        length = {name: np.array([each[name] for each in lengths]) for name in LENGTHS}
-        start = {name: np.cumsum(length[name]) - length[name] for name in LENGTHS}
-        return cls(columns, start, length, list(formulas))
-
-    def graph(self, row: int) -> CrystalGraph:
-        """Graph of one crystal, as it was built."""
-        part = {name: slice(s := int(self.start[name][row]), s + int(self.length[name][row])) for name in LENGTHS}
-        parts = {name: self.columns[name][part[of]] for name, (_, of) in COLUMNS.items()}
-        for name, width in (("environment", -1), ("frac_coords", 3)):
-            parts[name] = parts[name].reshape(len(parts["degree"]), width)
-        return CrystalGraph(**parts | {"lattice": parts["lattice"].reshape(3, 3)})
-
-    def crystal(self, row: int) -> Crystal:
-        """The crystal that a graph was built from; its occupancies have single precision."""
-        graph = self.graph(row)
-        occupancies = graph.occupancies.astype(float)
-        return Crystal(graph.lattice, graph.frac_coords, graph.numbers, occupancies, graph.site)
-
-    def taken(self, name: str) -> np.ndarray:
-        """The parts of a column that belong to the crystals, one after another."""
-        of = COLUMNS[name][1]
-        start, length = self.start[of], self.length[of]
-        skipped = np.cumsum(length) - length
-        return self.columns[name][np.repeat(start - skipped, length) + np.arange(length.sum())]
 
 
 class GraphStore:
@@ -229,7 +163,7 @@ class GraphStore:
             record["size"], record["mtime"], record["seen"], record["digest"] = one.stamp
             if one.graph is None:
                 continue
-            for name, value in _lengths(one.graph).items():
+            for name, value in lengths_of(one.graph).items():
                 record[f"{name}_start"], record[name] = self._committed[name], value
                 self._committed[name] += value
             self._formulas[row : row + 1] = [one.formula]
@@ -239,7 +173,7 @@ class GraphStore:
 
     def _compact_if_wasteful(self) -> None:
         """Rewrite the columns once more than half of them belongs to graphs that were replaced."""
-        if self._committed["edges"] <= 2 * self._records["edges"].sum():
+        if self._committed["atoms"] <= 2 * self._records["atoms"].sum():
             return
         table = self.table(list(self.row_of))
         old = [self._column_file(name) for name in COLUMNS]
@@ -290,15 +224,3 @@ class GraphStore:
         self._records, self._committed = records, committed
         self.row_of = {crystal_id: row for row, crystal_id in enumerate(ids)}
         self._formulas = formulas
-
-
-def _lengths(graph: CrystalGraph) -> dict[str, int]:
-    return {
-        "species": len(graph.numbers),
-        "atoms": len(graph.degree),
-        "edges": len(graph.distances),
-        "environment": graph.environment.size,
-        "cell": graph.lattice.size,
-        "coordinates": graph.frac_coords.size,
-        "symmetry": graph.symmetry.size,
-    }

@@ -14,7 +14,7 @@ import numpy as np
 from cgcnn.features import element_properties
 
 if TYPE_CHECKING:
-    from cgcnn.structures import Crystal
+    from cgcnn.crystal import Crystal
 
 TOLERANCE = 0.01  # Å, by which an atom may miss its place; coordinates in CIFs have four to six digits
 OCCUPANCY_DIGITS = 3  # to which occupancies are equal

@@ -11,7 +11,8 @@ import pandas as pd
 from markupsafe import Markup
 
 from cgcnn import plots, prediction_plots
-from cgcnn.metrics import column_name, task_metrics, trivial_metrics
+from cgcnn.baselines import COMPOSITION, LARGEST, MEAN
+from cgcnn.metrics import column_name, task_metrics
 from cgcnn.periodic import element_mask, errors_by_element
 from cgcnn.predicted import Predicted, from_table, guesses, guesses_by_gap
 from cgcnn.tasks import CATEGORY, TARGET, Task
@@ -26,12 +27,15 @@ _FIGURE = {"width": 8.5, "height": 6.4}  # cm
 _NAMES = {"ACC": "accuracy", "R^2": "R²"}
 
 
-def sections(run: Experiment, metrics: pd.DataFrame, tables: Sequence[pd.DataFrame]) -> dict[str, object]:
-    """What templates/report.html shows of the tasks; metrics a row a split, tables of the test parts one a split."""
+def sections(
+    run: Experiment, metrics: pd.DataFrame, baselines: pd.DataFrame, tables: Sequence[pd.DataFrame]
+) -> dict[str, object]:
+    """What templates/report.html shows of the tasks; arguments as of `html_report.write_report`."""
     draw = _Drawing()
     predicted = _predicted(run, tables)
     shown = [task for task in run.data.tasks if task.role in (TARGET, CATEGORY)]
-    results = [_result(run, metrics, task, predicted.get(task.name)) for task in shown]
+    of_task = baselines.groupby("task")
+    results = [_result(metrics, of_task.get_group(task.name), task, predicted.get(task.name)) for task in shown]
     return {
         "regressions": [result for result in results if result["is_regression"]],
         "classes": [result for result in results if not result["is_regression"]],
@@ -62,20 +66,16 @@ def _predicted(run: Experiment, tables: Sequence[pd.DataFrame]) -> dict[str, Pre
     return {one.task.name: one for one in found if len(one)}
 
 
-def _result(run: Experiment, metrics: pd.DataFrame, task: Task, predicted: Predicted | None) -> dict[str, object]:
+def _result(
+    metrics: pd.DataFrame, baselines: pd.DataFrame, task: Task, predicted: Predicted | None
+) -> dict[str, object]:
     """A row of the result table: test metrics, a mean over splits, beside those of knowing no structure."""
     columns = ("MAE", "R^2") if task.is_regression else ("ACC", "F1", "AUC")
+    without_structure = (MEAN, COMPOSITION) if task.is_regression else (LARGEST,)
     cells = [_spread(metrics[column_name(task, name)]) for name in columns]
-    trivial, root = [], []
-    for k, split in enumerate(run.splits, start=1):
-        if predicted is None:
-            break
-        here = predicted.split == k
-        training = run.data.labels[split.train][:, run.data.tasks.column(task.name)]
-        trivial.append(trivial_metrics(task, training, predicted.target[here])[columns[0]])
-        if task.is_regression:
-            root.append(task_metrics(task, predicted.target[here], predicted.prediction[here])["RMSE"])
     if task.is_regression:
+        parts = [] if predicted is None else [predicted.split == k for k in baselines["split"]]
+        root = [task_metrics(task, predicted.target[p], predicted.prediction[p])["RMSE"] for p in parts]
         cells.insert(1, _spread(root))
     return {
         "name": task.name,
@@ -83,7 +83,7 @@ def _result(run: Experiment, metrics: pd.DataFrame, task: Task, predicted: Predi
         "is_regression": task.is_regression,
         "count": 0 if predicted is None else len(predicted),
         "cells": cells,
-        "baseline": _spread(trivial),
+        "baselines": [_spread(baselines[name]) for name in without_structure],
         "validation": _spread(metrics[f"Val_{column_name(task, columns[0])}"]),
     }
 

@@ -23,7 +23,9 @@ TRANSFORMS: dict[str, tuple[Callable, Callable]] = {
     "none": (lambda x: x, lambda y: y),
     "log": (torch.log10, lambda y: 10.0**y),
     "scaling": (lambda x: 1000.0 * x, lambda y: y / 1000.0),
+    "n": (lambda x: x, lambda y: y),  # standardised, though other tasks may not be
 }
+EVERY = "*"  # the name that stands for all of them where kinds are given by name
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,8 @@ class Normalizer:
         known = TRANSFORMS[transform][0](labels[~torch.isnan(labels)].double())
         if not torch.isfinite(known).all():
             raise ValueError(f"transform {transform!r} needs positive labels")
+        if transform == "n":
+            transform, standardise = "none", True
         if not standardise or not len(known):
             return cls(transform=transform)
         std = known.std(correction=0).item()

@@ -8,12 +8,11 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel
 
 from cgcnn.augmented import AugmentedCollator
+from cgcnn.averaging import refresh_statistics, train_mode, weight_average
 from cgcnn.batch import Collator
 from cgcnn.losses import AdaptiveWeights, MultiTaskLoss
 from cgcnn.prediction import loader
@@ -73,10 +72,10 @@ class Epoch:
 class Trainer:
     """Fits `model` to the training rows, and keeps the state that was best on validation.
 
-    score: network → (validation score, lower is better; metrics to log). on_batch(trainer) is called after
-    every batch, on_epoch(trainer) after every epoch. What these three raise ends training at a point from which
-    the state, if it is saved, goes on exactly. augmented: makes the batches of the steps, if they are not to be those
-    of `collator`, which everything else looks at.
+    score: network → (validation score, lower is better, NaN to keep the last; metrics to log). on_batch(trainer) is
+    called after every batch, on_epoch(trainer) after every epoch. What these three raise ends training at a point
+    from which the state, if it is saved, goes on exactly. augmented: makes the batches of the steps, if they are not
+    to be those of `collator`, which everything else looks at.
     """
 
     model: nn.Module
@@ -105,7 +104,7 @@ class Trainer:
         self.optimizer = OPTIMIZERS[self.settings.optimizer](
             [parameter for parameter in self.model.parameters() if parameter.requires_grad], self.settings
         )
-        self.average = self._average()
+        self.average = weight_average(self.model, ema=self.settings.ema, swa=self.settings.swa)
         self.best_epoch = self.epoch - 1  # patience counts from the first epoch
 
     def batches(self, epoch: int) -> list[Tensor]:
@@ -123,12 +122,18 @@ class Trainer:
 
     def run(self) -> None:
         """Train from where the state stands to the last epoch, or until patience ends."""
-        while self.epoch < self.settings.schedule.epochs and not self._is_out_of_patience():
+        while not self.is_finished:
             self._run_epoch()
             self.on_epoch(self)
         if self.settings.swa and self.average is not None and self.average.n_averaged > 0:
-            self._refresh_statistics(self.average.module)
+            batches = (self.collator[rows].to(self.device) for rows in self._divided(self.rows))
+            refresh_statistics(self.average.module, batches)
             self._keep_if_best(self.average.module)
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether no epoch is left, or patience is."""
+        return self.epoch >= self.settings.schedule.epochs or self._is_out_of_patience()
 
     def validated_model(self) -> nn.Module:
         """The network that validation looks at: the moving average where there is one."""
@@ -188,7 +193,7 @@ class Trainer:
 
     def _keep_if_best(self, model: nn.Module) -> tuple[float, dict[str, float]]:
         score, metrics = self.score(model)
-        if score < self.best_score or not self.best_state:
+        if math.isnan(score) or score < self.best_score or not self.best_state:
             self.best_score, self.best_epoch = score, self.epoch
             self.best_state = copy.deepcopy(model.state_dict())
         return score, metrics
@@ -196,29 +201,8 @@ class Trainer:
     def _is_out_of_patience(self) -> bool:
         return 0 < self.settings.patience <= self.epoch - 1 - self.best_epoch
 
-    def _average(self) -> AveragedModel | None:
-        if self.settings.ema:
-            return AveragedModel(self.model, multi_avg_fn=moving_average(self.settings.ema), use_buffers=True)
-        return AveragedModel(self.model) if self.settings.swa else None
-
     def _averages_now(self) -> bool:
         return bool(self.settings.ema) or self.epoch >= self.settings.schedule.epochs - self.settings.swa
-
-    @torch.no_grad()
-    def _refresh_statistics(self, model: nn.Module) -> None:
-        """Batch-norm statistics of averaged weights: one pass over the training part."""
-        train_mode(model)
-        norms = [m for m in model.modules() if isinstance(m, nn.BatchNorm1d) and m.training]
-        momenta = [norm.momentum for norm in norms]
-        for norm in norms:
-            norm.reset_running_stats()
-        for k, rows in enumerate(self._divided(self.rows)):
-            for norm in norms:
-                norm.momentum = 1.0 / (k + 1)
-            model(self.collator[rows].to(self.device))
-        for norm, momentum in zip(norms, momenta, strict=True):
-            norm.momentum = momentum
-        model.eval()
 
     def state_dict(self) -> dict:
         """Everything that decides how training goes on; plain types and tensors."""
@@ -262,44 +246,7 @@ class Trainer:
         self.seconds = state["seconds"]
 
 
-def train_mode(model: nn.Module) -> None:
-    """As model.train(), but the statistics of a normalisation whose weights do not learn stay as they are, too."""
-    model.train()
-    for module in model.modules():
-        if isinstance(module, nn.BatchNorm1d) and not any(p.requires_grad for p in module.parameters()):
-            module.eval()
-
-
-def moving_average(decay: float) -> Callable[[Sequence[Tensor], Sequence[Tensor], Tensor], None]:
-    """For AveragedModel: a ← d·a + (1 − d)·c, after n steps with d = min(decay, (1 + n)/(10 + n)).
-
-    With `decay` from the first step on, the random start would keep the weight decayⁿ. Integers are copied.
-    """
-
-    @torch.no_grad()
-    def update(averaged: Sequence[Tensor], current: Sequence[Tensor], steps: Tensor) -> None:
-        if not averaged[0].is_floating_point():
-            torch._foreach_copy_(averaged, current)
-            return
-        torch._foreach_sub_(averaged, current)
-        torch._foreach_mul_(averaged, ((1 + steps) / (10 + steps)).clamp(max=decay))
-        torch._foreach_add_(averaged, current)
-
-    return update
-
-
 def named_crystals(ids: Sequence[str]) -> str:
     """The first of these ids, and how many more there are."""
     more = f" and {len(ids) - 8} more" if len(ids) > 8 else ""
     return f"the crystals {', '.join(ids[:8])}{more}"
-
-
-def validation_score(metrics: Mapping[str, Mapping[str, float]], scales: Mapping[str, float]) -> float:
-    """Mean over the targets of MAE over the training standard deviation, or cross-entropy: lower is better.
-
-    metrics: task → its metrics; scales: task → standard deviation (regressions only). Tasks without labels in
-    the validation part do not count.
-    """
-    terms = [m["MAE"] / scales[name] if name in scales else m["Loss"] for name, m in metrics.items()]
-    known = [term for term in terms if not math.isnan(term)]
-    return float(np.mean(known)) if known else math.inf

@@ -15,7 +15,8 @@ from sweep_helpers import stand_in
 
 from cgcnn import cli, html_report
 from cgcnn.cif import ATOMIC_NUMBERS
-from cgcnn.structures import Crystal, read_crystal
+from cgcnn.crystal import Crystal
+from cgcnn.structures import read_crystal
 
 SYMBOLS = {number: symbol for symbol, number in ATOMIC_NUMBERS.items() if symbol not in ("D", "T")}
 

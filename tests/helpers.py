@@ -154,3 +154,20 @@ def same_weights(one: Path, other: Path) -> bool:
         a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
         for a, b in zip(first, second, strict=True)
     )
+
+
+ALLOY_ELEMENTS = ("Fe", "Co", "Ni", "Cr", "Mn", "Pd")
+
+
+def alloy_folder(folder: Path, counts: dict[int, int]) -> Path:
+    """A data folder of alloys, number of components → how many; labels etot, emix, and a class magnetic."""
+    folder.mkdir(parents=True)
+    rows = []
+    for components, count in counts.items():
+        for k in range(count):
+            name = f"n{components}_{k}"
+            sites = [(ALLOY_ELEMENTS[i], f"{i / 6} {i * i % 5 / 5} 0.5") for i in range(components)]
+            write_cif(folder / f"{name}.cif", [*sites, (ALLOY_ELEMENTS[0], "0.5 0.5 0.1")], length=4 + 0.1 * k)
+            rows.append((name, components + 0.1 * k, 0.01 * k - 0.02 * components, k % 2))
+    write_rows(folder / "id_prop.csv", [("cif_id", "etot", "emix", "magnetic"), *rows])
+    return folder

@@ -12,12 +12,12 @@ from conftest import cif_text, fcc, make_crystal
 from cgcnn import checkpoint
 from cgcnn.batch import Collator
 from cgcnn.checkpoint import TrainedModel
+from cgcnn.crystal import Crystal
 from cgcnn.features import element_table
 from cgcnn.graph import GraphSettings, build_graph
+from cgcnn.graph_table import GraphTable
 from cgcnn.novelty import training_domain
 from cgcnn.prediction import GapRule
-from cgcnn.store import GraphTable
-from cgcnn.structures import Crystal
 from cgcnn.tasks import CATEGORY, CLASSIFICATION, Normalizer, Task, TaskSet
 
 WORK_FUNCTION, GAP = Task("work_function", unit="eV"), Task("band_gap", unit="eV")

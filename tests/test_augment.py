@@ -5,9 +5,10 @@ import pytest
 import torch
 from conftest import fcc, make_crystal, random_crystal
 from helpers import refused
-from test_csgnn import model, settled
+from test_csgnn import ATOM_NETWORKS, model, settled
 from test_network import batch_of, outputs
 
+from cgcnn.arguments import parse_training
 from cgcnn.augment import (
     KINDS,
     amounts,
@@ -18,13 +19,12 @@ from cgcnn.augment import (
     rotate,
     strain,
     translate,
-    unseen,
+    without_effect,
 )
 from cgcnn.augment import supercell as random_supercell
-from cgcnn.cli import parse_training, train_command
+from cgcnn.cli import train_command
+from cgcnn.crystal import formula_unit
 from cgcnn.graph import GraphSettings, build_graph
-from cgcnn.model import MODELS
-from cgcnn.structures import formula_unit
 
 DRAWS = 4000
 # A deviation estimated from n normal numbers deviates by 1/√(2n) of itself: this is seven times that for DRAWS.
@@ -136,7 +136,7 @@ def test_the_origin_moves_all_over_the_cell():
 
 
 @pytest.mark.parametrize("kind", ["rotate", "translate", "supercell"])
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", ATOM_NETWORKS)
 def test_what_no_graph_sees_changes_no_prediction(name, kind, types):
     few, settings = [*types[::3], MIXED], GraphSettings(environment=True)
     network = settled(model(name, pooling="attention", environment=True), batch_of(few, settings))
@@ -221,10 +221,24 @@ def test_what_cannot_be_is_one_line(words, said):
     assert said in line and line.count("\n") == 1
 
 
+CELLS = np.array([1, 2, 1, 5])
+
+
 def test_kinds_that_no_graph_sees_are_told():
-    assert unseen({}) is None and unseen(amounts(["rotate", "perturb=0.1"])) is None
-    assert unseen(amounts(["rotate", "translate"])).startswith(
-        "--augment rotate translate: these graphs do not see it"
-    )
-    assert "supercell acts together with perturb" in unseen(amounts(["supercell=2"]))
-    assert "supercell" not in unseen(amounts(["translate"]))
+    cells = CELLS[CELLS > 1]
+    for words in ([], ["perturb=0.1"], ["supercell=2", "perturb=0.1"], ["strain=0.1"]):
+        assert without_effect(amounts(words), cells) == []
+    for words in (["rotate", "translate"], ["translate", "strain=0.1", "rotate"]):
+        (line,) = without_effect(amounts(words), cells)
+        assert line == "--augment rotate translate: these graphs do not see it, no prediction changes"
+    for words in (["supercell=2"], ["supercell=2", "strain=0.1"]):
+        (line,) = without_effect(amounts(words), cells)
+        assert line.startswith("--augment supercell: ") and line.endswith("; supercell acts together with perturb")
+
+
+def test_crystals_that_displacements_leave_the_same_are_told():
+    (line,) = without_effect(amounts(["perturb=0.1"]), CELLS)
+    assert line.startswith("--augment perturb: 2 of 4 training crystals have one atom in their cell")
+    assert len(without_effect(amounts(["perturb=0.1", "rotate"]), CELLS)) == 2
+    for words in ([], ["strain=0.1"], ["perturb=0.1", "strain=0.1"], ["perturb=0.1", "supercell=2"]):
+        assert without_effect(amounts(words), CELLS) == []

@@ -13,13 +13,14 @@ from helpers import refused, result_file, run, same_weights, train
 from test_resume import assert_same_run, resume, stop_at
 
 from cgcnn import augment, checkpoint, graph
+from cgcnn.arguments import parse_training
 from cgcnn.augment import Kind
 from cgcnn.augmented import AugmentedCollator
 from cgcnn.batch import Collator
-from cgcnn.cli import parse_training, train_command
+from cgcnn.cli import train_command
 from cgcnn.graph import GraphSettings, build_graph, build_graphs
+from cgcnn.graph_table import GraphTable
 from cgcnn.prediction import loader
-from cgcnn.store import GraphTable
 
 SETTINGS = GraphSettings(environment=True)
 MIXED = make_crystal(fcc(5.0), [{"Fe": 0.3, "Ni": 0.5}, "O"], [[0, 0, 0], [0.5, 0.5, 0.5]])
@@ -67,6 +68,17 @@ def test_without_a_change_a_batch_is_the_plain_one():
     rows = torch.tensor([7, 3, 0, 5])
     changed = collator({})
     assert_same_batch(changed[rows], changed.plain[rows])
+
+
+def test_histograms_are_of_the_changed_crystals():
+    settings, rows = GraphSettings(4.0, histogram=40), torch.tensor([7, 3, 0, 5])
+    still, changed = collator({}, settings=settings), collator({"strain": 0.05, "perturb": 0.1}, settings=settings)
+    torch.testing.assert_close(still[rows].pairs.dense(41), still.plain[rows].pairs.dense(41))
+    moved = changed[rows].pairs
+    graphs = build_graphs([changed._crystals(row)[0] for row in rows.tolist()], settings)
+    expected = Collator(GraphTable.from_graphs(graphs, [""] * 4))[torch.arange(4)].pairs
+    torch.testing.assert_close(moved.dense(41), expected.dense(41))
+    assert not torch.equal(moved.dense(41), still[rows].pairs.dense(41))
 
 
 def test_symmetry_is_not_searched_for_again(monkeypatch):
@@ -249,7 +261,7 @@ def test_the_networks_of_an_ensemble_see_different_crystals(folder, tmp_path, mo
 @pytest.mark.parametrize("pooling", ["attention", "set2set"])
 def test_every_network_trains_with_it_and_the_configuration_repeats_it(folder, tmp_path, model, pooling):
     ran = train(folder, tmp_path / "one", *SMALL, "--epochs", 1, "--model", model, "--pooling", pooling, *WILD)
-    assert "do not see" not in ran.out
+    assert ran.out.count("--augment rotate translate: these graphs do not see it") == 1
     path = result_file(tmp_path / "one", "config.toml")
     words = ["supercell=2", "strain=0.1", "perturb=0.3", "rotate", "translate"]
     assert sorted(parse_training([str(folder), "--config", str(path)]).augment) == sorted(words)
@@ -263,6 +275,15 @@ def test_every_network_trains_with_it_and_the_configuration_repeats_it(folder, t
 def test_what_these_graphs_do_not_see_is_told_once(folder, tmp_path):
     ran = train(folder, tmp_path / "one", *SMALL, "--epochs", 1, "--augment", "rotate", "translate")
     assert ran.out.count("--augment rotate translate: these graphs do not see it, no prediction changes\n") == 1
+
+
+def test_crystals_of_one_atom_are_counted_in_the_training_part(data_folder, tmp_path):
+    folder = data_folder(crystals={f"r{k:02}": random_crystal(k, 1 + k % 2) for k in range(18)})
+    for name, words in (("one", ["perturb"]), ("two", ["perturb", "strain"])):
+        ran = train(folder, tmp_path / name, *SMALL[:-3], "--epochs", 1, "--augment", *words)
+        parts = pd.read_csv(result_file(tmp_path / name, "split1_ids.csv"), index_col="cif_id")["split"]
+        count = sum(k % 2 == 0 and parts[f"r{k:02}"] == "train" for k in range(18))
+        assert (f"{count} of 10 training crystals have one atom in their cell" in ran.out) == (name == "one")
 
 
 def test_a_sweep_has_it_as_an_axis():

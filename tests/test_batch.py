@@ -8,8 +8,9 @@ import torch
 from conftest import make_crystal, random_crystal
 
 from cgcnn.batch import Batch, Collator
-from cgcnn.graph import GraphSettings, build_graph
-from cgcnn.store import GraphStore, GraphTable
+from cgcnn.graph import GraphSettings, build_graph, build_graphs
+from cgcnn.graph_table import GraphTable
+from cgcnn.store import GraphStore
 from cgcnn.structures import find_structure_files
 
 ODD = {
@@ -36,7 +37,7 @@ def targets(table) -> np.ndarray:
 
 def naive(table: GraphTable, rows: list[int]) -> dict[str, list]:
     """The same batch, crystal by crystal and atom by atom."""
-    batch = {field.name: [] for field in fields(Batch) if field.name not in ("targets", "global_features")}
+    batch = {field.name: [] for field in fields(Batch) if field.name not in ("targets", "global_features", "pairs")}
     atoms = 0
     for number, row in enumerate(rows):
         graph = table.graph(row)
@@ -70,6 +71,31 @@ def test_a_batch_is_what_a_loop_would_make(table, targets, rows):
     integers = ("numbers", "site", "crystal", "num_atoms", "centres", "neighbours", "rows")
     assert all(getattr(batch, name).dtype == torch.int64 for name in integers)
     assert batch.distances.dtype == batch.occupancies.dtype == batch.targets.dtype == torch.float32
+
+
+@pytest.mark.parametrize("rows", [[0, 1, 2, 3], [3, 1, 3], [2]], ids=str)
+def test_histograms_are_what_a_loop_would_make(rows, crystals):
+    settings = GraphSettings(5.0, histogram=50)
+    graphs = build_graphs(list(crystals.values()), settings)
+    pairs = Collator(GraphTable.from_graphs(graphs, [""] * 4))[torch.tensor(rows)].pairs
+    dense, elements = [], 0
+    for number, row in enumerate(rows):
+        graph, count = graphs[row], len(graphs[row].elements)
+        mine = slice(elements, elements + count)
+        assert pairs.numbers[mine].tolist() == graph.elements.tolist()
+        assert pairs.amounts[mine].tolist() == graph.amounts.tolist()
+        assert pairs.crystal[mine].tolist() == [number] * count
+        start = 0
+        for pair, length in enumerate(graph.pair_bins.tolist()):
+            histogram = np.zeros(51)
+            histogram[graph.bins[start : start + length]] = graph.counts[start : start + length]
+            one, other = elements + pair // count, elements + pair % count
+            assert (pairs.centres[len(dense)], pairs.neighbours[len(dense)]) == (one, other)
+            dense.append(histogram)
+            start += length
+        elements += count
+    np.testing.assert_allclose(pairs.dense(51), np.array(dense), rtol=1e-6)
+    assert pairs.num_elements.tolist() == [len(graphs[row].elements) for row in rows]
 
 
 def test_the_cases_that_are_meant_are_there(table):

@@ -4,6 +4,7 @@ import re
 import shlex
 import signal
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -18,7 +19,7 @@ from cgcnn.sweep.compare import parse_comparison
 from cgcnn.sweep.comparison_table import Metric, Row, Table, as_csv, as_markdown, as_text, measured
 
 pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
-SEED_COLUMNS = ["Model", "Edge features", "Atom features"]
+SETTING_COLUMNS = ["Model", "Edge features", "Atom features"]
 
 
 @pytest.fixture
@@ -50,7 +51,7 @@ def test_a_row_a_combination_in_the_order_asked_for(compare, tmp_path):
     ran = compare(*words, "--num-splits", 2, "--lr", 0.1, "--jobs", 2, "--loss", "weighted")
     assert ran.status == 0, ran
     table = read(tmp_path / "out")
-    assert [tuple(row) for row in table[SEED_COLUMNS].to_numpy()] == [
+    assert [tuple(row) for row in table[SETTING_COLUMNS].to_numpy()] == [
         (model, edges, atoms)
         for model in ("csgann", "cgcnn")
         for edges in ("rbf", "gaussian")
@@ -74,7 +75,7 @@ def test_further_axes_the_best_by_validation_and_stars(compare, tmp_path):
     ran = compare("cgcnn", "csgcnn", "--compare-also", "residual=on,off", "lr=0.2,0.1", "--learnable-atoms")
     assert ran.status == 0 and "2 more differ from these only in flags that mean nothing there" in ran.out
     table = read(tmp_path / "out")
-    assert list(table)[:5] == [*SEED_COLUMNS, "residual", "lr"]
+    assert list(table)[:5] == [*SETTING_COLUMNS, "residual", "lr"]
     assert set(table["Atom features"]) == {"json*"} and set(table["Edge features"]) == {"gaussian"}
     assert [tuple(row) for row in table[["Model", "residual", "lr"]].to_numpy()] == [
         *(("cgcnn", "–", lr) for lr in (0.2, 0.1)),
@@ -208,11 +209,13 @@ def test_what_cannot_be_compared_is_one_line(data, tmp_path, words, said):
     assert not list(tmp_path.glob("out/result/sweep_*/trial_*"))
 
 
-def test_the_folder_stands_first(data):
-    assert "the data folder stands before --compare" in refused(train_command, "--compare", "cgcnn", data)
-    assert "the data folder stands before" in refused(
-        train_command, "--compare", "cgcnn", "--atom-features", "json", data
-    )
+def test_the_data_stands_first(data, tmp_path):
+    place = "the data folder or file stands before --compare"
+    (tmp_path / "data.json").write_text("[]")
+    for path in (data, tmp_path / "data.json"):
+        assert place in refused(train_command, "--compare", "cgcnn", path)
+        assert place in refused(train_command, "--compare", "cgcnn", "--atom-features", "json", path)
+    assert "invalid choice: 'xxx" in refused(train_command, data, "--compare", "x" * 300)
 
 
 def test_python_calls_are_told(data):
@@ -221,7 +224,7 @@ def test_python_calls_are_told(data):
 
 
 def settings(model: str, edges: str = "rbf", **more: str) -> dict[str, str]:
-    return dict(zip(SEED_COLUMNS, (model, edges, "json"), strict=True)) | more
+    return dict(zip(SETTING_COLUMNS, (model, edges, "json"), strict=True)) | more
 
 
 @pytest.fixture
@@ -236,7 +239,7 @@ def table() -> Table:
         Row(settings("csginn"), "python main.py f", "waiting", trivial=trivial),
     ]
     columns = [Metric("E_MAE", "E MAE", "eV"), Metric("M_ACC", "M ACC"), Metric("M_AUC", "M AUC")]
-    return Table("x_comparison", rows, columns, asked=4, num_splits=3)
+    return Table("x_comparison", rows, columns, asked=4, splits=(3,))
 
 
 def test_the_text_is_aligned_and_says_what_is_missing(table):
@@ -267,10 +270,22 @@ def test_markdown_holds_any_command(table):
 
 def test_baselines_that_differ_stand_in_brackets(table):
     rows = [*table.rows[:1], Row(settings("cgcnn"), "c", "complete", {}, {"E_MAE": (2.5, 0.1)})]
-    other = Table("x", rows, table.metrics[:1], asked=2, num_splits=1)
+    other = Table("x", rows, table.metrics[:1], asked=2, splits=(1,))
     text = as_text(other)
     assert "0.01234 ± 0.00100 (1.500)" in text and "– (2.500)" in text and "training mean  " not in text
     assert as_csv(other)["E MAE training mean"].tolist() == [1.5, 2.5]
+
+
+@pytest.mark.parametrize(
+    ("splits", "said"),
+    [
+        ((1,), "part"),
+        ((3,), "part, mean ± deviation over 3 splits"),
+        ((1, 2, 5), "part, mean ± deviation over 2 or 5 splits; without ±: of one split"),
+    ],
+)
+def test_the_legend_names_the_splits_that_rows_have(table, splits, said):
+    assert replace(table, splits=splits).legend()[0] == f"errors of the test {said}"
 
 
 def test_numbers_have_four_digits():

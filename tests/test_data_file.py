@@ -334,6 +334,12 @@ def test_any_id_is_kept_whatever_it_would_be_as_a_file(write, entries, tmp_path)
     assert [row[0] for row in read_rows(tmp_path / "p.csv")[1:]] == list(source.files)
 
 
+def test_a_blank_id_is_none(write, entries):
+    for k, entry in enumerate(entries):
+        entry |= {"id": " ", "jid": f"j{k}"}
+    assert list(open_source(write(entries)).files) == [f"j{k}" for k in range(16)]
+
+
 @pytest.mark.parametrize("bad", ["a\x00b", "a\nb", "\ud800", "\x1b[31m"])
 def test_an_id_that_cannot_be_printed_is_refused(write, entries, bad):
     entries[4]["id"] = bad
@@ -427,6 +433,43 @@ def test_bad_structures_are_left_out_and_bad_labels_are_not(write, entries, tmp_
         "c009",
         "c011",
     }
+
+
+def test_an_entry_without_structure_and_label_lacks_both(write):
+    path = write([{"id": "a"}, {"id": "b", "note": "x"}])
+    assert refused(train_command, path, *SMALL).splitlines() == [
+        f"error: {path}: no entry has a number for a label",
+        f"error: {path}, entry 1 (a): no structure, cif or atoms",
+        f"error: {path}, entry 2 (b): no structure, cif or atoms",
+    ]
+
+
+@pytest.mark.parametrize("odd", ["energy ", " ", "a\x00b"])
+def test_a_label_name_that_is_none_is_told_with_the_file(write, entries, odd):
+    for entry in entries:
+        entry[odd] = 1.0
+    line = refused(train_command, path := write(entries), *SMALL)
+    assert line.startswith(f"error: {path}, the label name {odd.strip()!r} is blank, cannot be printed, or stands")
+    assert "cache" not in line
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"lattice_mat": [[1, 2, 3]] * 2},
+        {"coords": [[0, 0], [0, 0.5], [0.5, 0.5]]},  # six numbers, but no two places
+        {"coords": [[0, 0, 10**400], [0.5] * 3]},
+        {"elements": ["Na"]},
+        {"elements": None},
+    ],
+)
+def test_atoms_that_are_none_are_told_as_such(write, entries, change):
+    entries[3]["atoms"] = {"lattice_mat": fcc(5).tolist(), "elements": ["Na", "Cl"], "coords": [[0] * 3, [0.5] * 3]}
+    del entries[3]["structure"]
+    assert len(open_source(write(entries)).files) == 16
+    entries[3]["atoms"] |= change
+    source = open_source(write(entries, mtime=LONG_AGO + 5))
+    assert source.lacking == {"c003": "its atoms have no lattice_mat (3, 3), elements (N) and coords (N, 3)"}
 
 
 def test_a_text_in_braces_is_told_as_it_is(write, entries):

@@ -9,11 +9,10 @@ import pytest
 import torch
 from conftest import cif_text, make_crystal
 
-from cgcnn.cli import parse_training
-from cgcnn.dataset import load_dataset, target_columns
+from cgcnn.arguments import parse_training
+from cgcnn.dataset import load_dataset
 from cgcnn.global_features import composition_averages
-from cgcnn.labels import AUXILIARY_NAMES, DataError, read_labels
-from cgcnn.tasks import Task, TaskSet
+from cgcnn.labels import AUXILIARY_NAMES, DataError
 
 NAN = math.nan
 TWO = "NaCl,4.5,5\nCu,4.9,0\ndiamond,5.1,\nlow,4.0,1\n"
@@ -98,7 +97,7 @@ def test_whether_the_target_has_a_name(load):
         ("cif_id,a,b\nNaCl,1,\nCu,2,\n", "", "id_prop.csv: no label for b in any row"),
         ("NaCl,0.5\nCu,1\n", "--task classification", "column target: class 0.5 is not a whole number"),
         ("cif_id,a,b\nNaCl,1,-1\nCu,1,0\n", "--targets a b:class", "column b: class -1 is not a whole number"),
-        (NAMED, "--transforms a=cube", "transform of a must be one of"),
+        (NAMED, "--transforms a=cube", "is not KIND or NAME=KIND, with one of none, log, scaling, n"),
         (NAMED, "--transforms z=log", "--transforms: no task 'z'; there are a, b, c"),
         (NAMED, "--units z=eV", "--units: no task 'z'"),
         (NAMED, "--task-weights z=1", "--task-weights: no task 'z'"),
@@ -260,24 +259,3 @@ def test_an_element_without_a_vector(load):
 def test_a_bad_element_table(load):
     with pytest.raises(DataError, match=r"atom_init\.json: not a table of element vectors"):
         load(TWO, files={"atom_init.json": "[]"})
-
-
-# --- labels beside predictions ------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("text", "tasks", "expected"),
-    [
-        ("id,q,p\na,1,2\nb,3,4\n", ["p", "q"], [[4, 3], [NAN, NAN], [2, 1]]),
-        ("id,p,z\na,1,2\nb,3,4\n", ["p", "q"], [[3, NAN], [NAN, NAN], [1, NAN]]),
-        ("a,1,2\nb,3,4\n", ["p", "q"], [[3, 4], [NAN, NAN], [1, 2]]),
-        ("a,1\nb,3\n", ["p"], [[3], [NAN], [1]]),
-        ("id,other\na,1\nb,3\n", ["p"], [[3], [NAN], [1]]),
-        ("id,other\na,1\nb,3\n", ["p", "q"], [[NAN, NAN]] * 3),
-    ],
-)
-def test_labels_for_the_tasks_of_a_model(tmp_path, text, tasks, expected):
-    path = tmp_path / "id_prop.csv"
-    path.write_text(text)
-    found = target_columns(read_labels(path), ["b", "x", "a"], TaskSet(tuple(map(Task, tasks))))
-    np.testing.assert_array_equal(found, expected)

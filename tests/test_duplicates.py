@@ -3,11 +3,11 @@
 import numpy as np
 from conftest import fcc, make_crystal, random_crystal
 
+from cgcnn.crystal import Crystal
 from cgcnn.duplicates import duplicate_rows, near_duplicates
 from cgcnn.graph import build_graph
+from cgcnn.graph_table import GraphTable
 from cgcnn.splits import Split
-from cgcnn.store import GraphTable
-from cgcnn.structures import Crystal
 
 SALT = [[0, 0, 0], [0.5, 0.5, 0.5]]
 

@@ -147,7 +147,14 @@ def test_root_dir_writes_every_file(full):
     results = full / "result"
     start = "step_attention_adaptive_cond_cls0.60_ratio1.00_thresh0.50_task2w0.50_aux+_aux1w0.10_aux2w0.10_aux3w0.05"
     run_id = f"{start}_minbg0.015_lr0.01_e3_wd0.0"
-    endings = ["metrics.csv", "mae.csv", "config.toml", "trained_model.pt", "overall_timing_summary.csv"]
+    endings = [
+        "metrics.csv",
+        "mae.csv",
+        "baselines.csv",
+        "config.toml",
+        "trained_model.pt",
+        "overall_timing_summary.csv",
+    ]
     endings += ["adaptive_weights_summary.csv", "report.html"]
     for k in (1, 2):
         endings += [f"split{k}_{e}" for e in ("trained_model.pt", "timing.csv", "ids.csv", "history.csv")]
@@ -295,7 +302,8 @@ def test_the_end_table_counts_known_labels_and_shows_the_baseline(root, tmp_path
         words = line.split()
         assert int(words[2]) == len(known)
         assert float(words[4]) == pytest.approx(mae, abs=1e-4)
-        assert float(words[-1]) == pytest.approx((known - mean).abs().mean(), abs=1e-4)
+        assert words[7:9] == ["training", "mean"] and words[10] == "composition"
+        assert float(words[9]) == pytest.approx((known - mean).abs().mean(), abs=1e-4)
     assert results.work_function_target.isna().any()
     assert "whole run" in ran.out
 

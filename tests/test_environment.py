@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 from scipy.special import eval_legendre
 
 from cgcnn import environment
+from cgcnn.crystal import Crystal
 from cgcnn.features import element_properties
 from cgcnn.graph import GraphSettings, build_graph, build_graphs
-from cgcnn.structures import Crystal
 
 WITH = GraphSettings(environment=True)
 

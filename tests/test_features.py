@@ -22,8 +22,8 @@ from cgcnn.features import (
 )
 from cgcnn.global_features import composition_averages
 from cgcnn.graph import build_graph
+from cgcnn.graph_table import GraphTable
 from cgcnn.labels import DataError
-from cgcnn.store import GraphTable
 
 
 def table_of(*several) -> GraphTable:

@@ -15,8 +15,8 @@ from cgcnn.dataset import graph_settings
 from cgcnn.flags import training_parser
 from cgcnn.global_features import formula_valence, global_features, needs_symmetry, num_global_features
 from cgcnn.graph import GraphSettings, build_graphs
+from cgcnn.graph_table import GraphTable
 from cgcnn.labels import DataError
-from cgcnn.store import GraphTable
 from cgcnn.symmetry import NUM_GROUPS, SYSTEMS, cell_and_symmetry
 
 ALL = "valence+slab+lattice+symmetry+spacegroup"

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from pymatgen.core import Structure
 
 from cgcnn import graph
+from cgcnn.crystal import Crystal
 from cgcnn.graph import CrystalGraph, GraphSettings, build_graph, build_graphs
-from cgcnn.structures import Crystal, StructureError, read_crystal
+from cgcnn.structures import StructureError, read_crystal
 
 CLASSIC = GraphSettings(neighbours="classic")
 

@@ -13,7 +13,7 @@ import pytest
 from helpers import copy_folder, read_rows, result_file, root_folder, train, write_rows
 
 from cgcnn import task_sections
-from cgcnn.cli import parse_training
+from cgcnn.arguments import parse_training
 
 FLAGS = ("--threads", 1, "--epochs", 3, "--batch-size", 8, "--atom-fea-len", 8, "--h-fea-len", 8, "--n-conv", 1)
 VOID = {"meta", "br", "link", "img", "input", "hr", "path", "use", "rect"}
@@ -103,7 +103,7 @@ def test_the_result_is_that_of_metrics_csv(single):
     rows = {row[0].split()[0]: row[1:] for row in page(single).tables["regressions"][1:]}
     assert set(rows) == {"work_function", "band_gap"}
     for name, short in (("work_function", "WorkFunc"), ("band_gap", "BandGap")):
-        count, mae, _, r2, _, validation = rows[name]
+        count, mae, _, r2, _, _, validation = rows[name]
         assert (mae, r2) == (shown(metrics[f"{short}_MAE"]), shown(metrics[f"{short}_R^2"]))
         assert validation == shown(metrics[f"Val_{short}_MAE"])
         table = pd.read_csv(single / "test_results.csv")
@@ -115,7 +115,8 @@ def test_the_baseline_is_the_mean_of_the_training_part(single):
     parts = pd.read_csv(result_file(single, "split1_ids.csv"), index_col=0)["split"]
     error = (labels[parts == "test"] - labels[parts == "train"].mean()).abs().mean()
     (row,) = [row for row in page(single).tables["regressions"] if row[0].startswith("band_gap")]
-    assert row[5] == shown(error)
+    kept = pd.read_csv(result_file(single, "baselines.csv"), index_col="task")
+    assert row[5:7] == [shown(error), shown(kept.composition["band_gap"])]
 
 
 def test_several_splits_are_a_mean_and_a_deviation(several):
@@ -227,6 +228,17 @@ def test_the_printed_commands_repeat_the_run(run, request):
     repeated, again = vars(parse_training(flags[2:])), vars(parse_training(config[2:]))
     assert "--epochs=3" in flags
     assert repeated == {**again, "config": None}
+
+
+def test_the_printed_command_says_what_the_network_would_change(tmp_path):
+    """A flag at main.py's default is printed where the network has another; the page works without validation."""
+    data = copy_folder("root_dir", tmp_path / "data", take=slice(2, 82, 8))
+    words = ("--model", "ecnet", "--lr", 0.01, "--epochs", 2, "--cutoff", 5, "--hidden-channels", 8)
+    train(data, tmp_path, *words, "--no-is-validate", "--test-size", 3)
+    _, flags = re.findall(r"<pre>(.*?)</pre>", result_file(tmp_path, "report.html").read_text())
+    again = parse_training(shlex.split(flags.replace("&#39;", "'"))[2:])
+    assert (again.lr, again.batch_size, again.is_validate) == (0.01, 128, False)
+    assert "0 validation, 3 test" in page(tmp_path).text
 
 
 def test_the_files_that_it_names_are_there(several):

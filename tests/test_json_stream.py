@@ -26,6 +26,13 @@ def test_list_object_and_lines(chunk, indent):
     assert read(lines, lines=True, chunk=chunk) == [(None, value) for value in VALUES]
 
 
+@pytest.mark.parametrize("chunk", range(40, 90))
+def test_a_value_may_be_cut_anywhere(chunk):
+    entry = {"a": ["é\n" * 9, True, None, -1.25e-7], "b" * 70: {"c": {"d": [False, math.pi] * 20}}}
+    text = json.dumps([entry] * 20, indent=20)
+    assert read(text, chunk=chunk) == [(None, entry)] * 20
+
+
 def test_nan_is_a_number_and_nothing_is_no_entry():
     assert math.isnan(read("[NaN]")[0][1])
     assert read("") == read(" \n") == read("[]") == read(" { } ") == read("", lines=True) == []
@@ -60,14 +67,25 @@ def test_values_before_a_fault_are_read():
         next(found)
 
 
+class Counting(io.StringIO):
+    """A text that knows the largest part, and how much in all, was asked for."""
+
+    most = total = 0
+
+    def read(self, size=-1):
+        self.most = max(self.most, size)
+        self.total += size
+        return super().read(size)
+
+
+def test_what_stands_behind_a_fault_is_not_read():
+    text = Counting('[{"a" 1}' + ', {"a": 1}' * 2000 + "]")
+    with pytest.raises(JsonError, match="line 1, column 7: Expecting ':'"):
+        list(members(text, chunk=1000))
+    assert text.total < 3000
+
+
 def test_a_long_text_is_kept_in_parts():
-    class Counting(io.StringIO):
-        most = 0
-
-        def read(self, size=-1):
-            self.most = max(self.most, size)
-            return super().read(size)
-
     text = Counting("[" + ",".join(['{"a": "' + "x" * 90 + '"}'] * 2000) + "]")
     assert sum(1 for _ in members(text, chunk=1000)) == 2000
     assert text.most < 3000

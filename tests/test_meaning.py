@@ -3,7 +3,8 @@
 import pytest
 from helpers import refused
 
-from cgcnn.cli import parse_training, train_command
+from cgcnn.arguments import parse_training
+from cgcnn.cli import train_command
 from cgcnn.sweep.flags import meaningful
 
 

@@ -20,7 +20,6 @@ from cgcnn.data import (
 from cgcnn.features import element_table
 from cgcnn.labels import DataError
 from cgcnn.model import MODELS, ConvLayer, CrystalGraphConvNet, CrystalGraphConvNetMulti, build_model
-from cgcnn.network import NetworkConfig
 from cgcnn.tasks import Task, TaskSet
 
 ROOT = Path(__file__).parents[1]
@@ -248,9 +247,9 @@ def test_the_convolution_has_its_public_name():
 
 
 def test_networks_come_by_name():
-    config = NetworkConfig(atom_fea_len=8, h_fea_len=8).to_dict()
-    for name, (network, _) in MODELS.items():
-        assert isinstance(build_model(name, config, TaskSet((Task("y"),)), element_table()), network)
+    for name, (network, configuration) in MODELS.items():
+        built = build_model(name, configuration().to_dict(), TaskSet((Task("y"),)), element_table())
+        assert isinstance(built, network)
 
 
 @needs_shared

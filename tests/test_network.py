@@ -9,16 +9,16 @@ from torch import nn
 from torch.nn import functional
 
 from cgcnn.batch import Batch, Collator
+from cgcnn.crystal import Crystal
 from cgcnn.features import element_table, missing_elements
 from cgcnn.graph import GraphSettings, build_graph
+from cgcnn.graph_table import GraphTable
 from cgcnn.layers import GatedConvolution
 from cgcnn.network import (
     CrystalGraphNetwork,
     NetworkConfig,
     classic_dropout,
 )
-from cgcnn.store import GraphTable
-from cgcnn.structures import Crystal
 from cgcnn.tasks import AUXILIARY, CATEGORY, CLASSIFICATION, Task, TaskSet
 
 TASKS = TaskSet(

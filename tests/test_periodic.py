@@ -5,8 +5,8 @@ import pytest
 from conftest import make_crystal
 
 from cgcnn.graph import GraphSettings, build_graph
+from cgcnn.graph_table import GraphTable
 from cgcnn.periodic import element_mask, errors_by_element, place
-from cgcnn.store import GraphTable
 
 PLACES = {1: (1, 1), 2: (1, 18), 5: (2, 13), 12: (3, 2), 21: (4, 3), 36: (4, 18), 57: (8, 3), 71: (8, 17), 72: (6, 4)}
 PLACES |= {89: (9, 3), 103: (9, 17), 104: (7, 4), 118: (7, 18)}

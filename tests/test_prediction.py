@@ -7,12 +7,12 @@ import pytest
 import torch
 
 from cgcnn.batch import Collator
+from cgcnn.crystal import Crystal
 from cgcnn.features import element_table
 from cgcnn.graph import build_graph
+from cgcnn.graph_table import GraphTable
 from cgcnn.network import CrystalGraphNetwork, NetworkConfig
 from cgcnn.prediction import GapRule, combine, in_units, loader, predict_rows, raw_outputs
-from cgcnn.store import GraphTable
-from cgcnn.structures import Crystal
 from cgcnn.tasks import CATEGORY, CLASSIFICATION, Normalizer, Task, TaskSet
 
 KIND = Task("material_type", CLASSIFICATION, CATEGORY, classes=("metal", "semiconductor"))

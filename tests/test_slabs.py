@@ -6,8 +6,8 @@ from conftest import make_crystal
 
 from cgcnn.features import element_properties
 from cgcnn.graph import build_graphs
+from cgcnn.graph_table import GraphTable
 from cgcnn.slabs import DEPTH, NUM_FEATURES, SCALES, slab_features
-from cgcnn.store import GraphTable
 
 # Mo between S and Se, 20 Å of cell
 LATTICE = np.array([[3.2, 0, 0], [-1.6, 2.771, 0], [0, 0, 20.0]])

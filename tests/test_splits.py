@@ -2,6 +2,7 @@
 
 import time
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -262,3 +263,27 @@ def test_faults_of_a_split_table(tmp_path, text, message):
 def test_a_split_table_that_is_not_there(tmp_path):
     with pytest.raises(DataError, match=r"nowhere\.csv: no such file"):
         read_split(tmp_path / "nowhere.csv", ["a"])
+
+
+@pytest.mark.parametrize(
+    "chosen",
+    [
+        SplitSettings(has_val=False),
+        SplitSettings(train_ratio=0.9, has_val=False),
+        SplitSettings(has_val=False, group_by_formula=True),
+        SplitSettings(has_val=False, folds=10),
+    ],
+    ids=["rest", "ratios that make 1", "formulas", "folds"],
+)
+def test_without_a_validation_part_its_crystals_are_trained_on(chosen):
+    split = make_splits(formulas(47), chosen)[0]
+    with_val = make_splits(formulas(47), replace(chosen, has_val=True, train_ratio=None))[0]
+    assert not split.val
+    assert set(split.test) == set(with_val.test)
+    assert set(split.train) == set(with_val.train + with_val.val)
+
+
+def test_a_split_table_without_validation(tmp_path):
+    path = tmp_path / "split.csv"
+    path.write_text("cif_id,split\na,train\nb,test\n")
+    assert read_split(path, ["a", "b"], needs_val=False)[0] == Split([0], [], [1])

@@ -14,7 +14,8 @@ from filelock import FileLock
 from cgcnn import build, files, store
 from cgcnn.files import cache_folder
 from cgcnn.graph import CrystalGraph, GraphSettings, build_graph
-from cgcnn.store import COLUMNS, GraphStore, GraphTable
+from cgcnn.graph_table import COLUMNS, GraphTable
+from cgcnn.store import GraphStore
 from cgcnn.structures import find_structure_files, read_crystal
 
 SETTINGS = GraphSettings(radius=5.0, max_num_nbr=4, environment=True, symmetry=True)  # so that no column is empty
@@ -44,6 +45,9 @@ def change_within_size(path: Path, mtime: float) -> None:
     assert len(longer) == len(text)
     path.write_text(longer)
     os.utime(path, (mtime, mtime))
+
+
+HISTOGRAM = ("elements", "amounts", "pair_bins", "bins", "counts")
 
 
 def opened(folder: Path, chosen: GraphSettings = SETTINGS) -> GraphStore:
@@ -364,7 +368,7 @@ def other_manifest(folder: Path) -> None:
         *map(overwrite_manifest, (b"garbage", b"PK\x03\x04 garbage", b"[]")),
         strange_compression,
         other_manifest,
-        *map(truncate, COLUMNS),
+        *map(truncate, [name for name in COLUMNS if name not in HISTOGRAM]),
         lambda folder: (folder / "distances.0.bin").unlink(),
         lambda folder: (folder / "manifest.npz").unlink(),
     ],
@@ -379,6 +383,19 @@ def test_a_damaged_store_is_built_again(tmp_path, damage):
     assert update(reopened, files) == ({}, 3)
     assert_holds(reopened, files)
     assert_holds(opened(tmp_path), files)
+
+
+@pytest.mark.parametrize("column", HISTOGRAM)
+def test_damaged_histograms_are_built_again(tmp_path, column):
+    chosen, files = GraphSettings(4.0, histogram=40), write_crystals(tmp_path, "abc")
+    graph_store = opened(tmp_path, chosen)
+    update(graph_store, files)
+    assert_holds(opened(tmp_path, chosen), files, chosen)
+    truncate(column)(graph_store.folder)
+    reopened = opened(tmp_path, chosen)
+    assert not reopened.row_of
+    assert update(reopened, files) == ({}, 3)
+    assert_holds(reopened, files, chosen)
 
 
 def test_a_store_that_vanishes_is_built_again(tmp_path):

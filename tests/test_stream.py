@@ -9,10 +9,10 @@ from conftest import make_crystal
 from screening_helpers import folder_of, salts
 
 from cgcnn.graph import GraphSettings, build_graph
+from cgcnn.graph_table import COLUMNS
 from cgcnn.labels import DataError
 from cgcnn.screening import stream
 from cgcnn.screening.stream import read_chunk, read_chunks
-from cgcnn.store import COLUMNS
 
 SETTINGS = [GraphSettings(), GraphSettings(radius=5.0, max_num_nbr=6)]
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from cgcnn.cli import to_argv
+from cgcnn.arguments import to_argv
 from cgcnn.labels import DataError
 from cgcnn.sweep.axes import PUBLISHED, Axis, Range, describe, flags_of, published_axes, read_axes
 

@@ -6,9 +6,9 @@ import pytest
 
 from cgcnn.labels import DataError
 from cgcnn.sweep.combination import Settler, data_digest
+from cgcnn.sweep.entry import Entry
 from cgcnn.sweep.flags import parse_sweep
 from cgcnn.sweep.plan import Listed, Suggested, make_plan
-from cgcnn.sweep.queue import Entry
 
 
 @pytest.fixture

@@ -3,8 +3,8 @@
 import pytest
 
 from cgcnn.sweep.combination import Combination
+from cgcnn.sweep.entry import Entry
 from cgcnn.sweep.progress import counts, progress_line
-from cgcnn.sweep.queue import Entry
 
 
 def entry(key: str, state: str, score: float | None = None, seconds: float = 60.0, **result) -> Entry:

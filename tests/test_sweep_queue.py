@@ -13,8 +13,9 @@ from helpers import REPOSITORY
 
 from cgcnn.labels import DataError
 from cgcnn.sweep.combination import Combination
+from cgcnn.sweep.entry import DIED, FAILED, MAX_DEATHS, STOPPED
 from cgcnn.sweep.plan import Listed
-from cgcnn.sweep.queue import DIED, FAILED, MAX_DEATHS, STOPPED, Queue
+from cgcnn.sweep.queue import Queue
 from cgcnn.sweep.storage import without_password
 
 pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")

@@ -8,9 +8,9 @@ import pandas as pd
 import pytest
 
 from cgcnn.sweep.combination import Combination
+from cgcnn.sweep.entry import Entry
 from cgcnn.sweep.figure import axis_effects
 from cgcnn.sweep.page import write_page
-from cgcnn.sweep.queue import Entry
 from cgcnn.sweep.summary import best_row, headline, new_stem, ranking, summary_table, write_summary
 
 PUBLISHED_TEXT = (

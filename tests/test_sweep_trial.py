@@ -9,7 +9,7 @@ import pytest
 from sweep_helpers import stand_in
 
 from cgcnn.sweep import trial as sweep_trial
-from cgcnn.sweep.queue import DIED, FAILED, STOPPED
+from cgcnn.sweep.entry import DIED, FAILED, STOPPED
 from cgcnn.sweep.trial import COMPLETE, Killed, run_trial
 
 

@@ -6,7 +6,7 @@ import spglib
 from conftest import fcc, make_crystal, random_crystal
 
 from cgcnn import symmetry
-from cgcnn.structures import Crystal
+from cgcnn.crystal import Crystal
 from cgcnn.symmetry import CELL, NUM_VALUES, SYSTEMS, cell_and_symmetry, crystal_system
 
 HEXAGON = np.array([[1, 0, 0], [-0.5, np.sqrt(0.75), 0], [0, 0, 1]])

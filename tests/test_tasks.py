@@ -7,6 +7,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cgcnn import flag_kinds, tasks
+from cgcnn.flags import training_parser
 from cgcnn.tasks import CATEGORY, CLASSIFICATION, TRANSFORMS, Normalizer, Task, TaskSet, class_labels
 
 NAN = math.nan
@@ -142,3 +144,15 @@ def test_classes_are_the_whole_numbers_up_to_the_largest(values, count):
 def test_a_class_that_is_none(value):
     with pytest.raises(ValueError, match=f"class {value:g} is not a whole number from 0 to 999"):
         class_labels([0, value])
+
+
+def test_n_standardises_whatever_the_other_tasks_do():
+    labels = torch.tensor([1.0, 3.0])
+    assert Normalizer.fit(labels, "n", standardise=False) == Normalizer.fit(labels, "none", standardise=True)
+    assert Normalizer.fit(labels, "none", standardise=False).mean == 0
+
+
+def test_the_flag_takes_every_transform():
+    for kind in TRANSFORMS:
+        assert training_parser().parse_args(["d", "--transforms", f"a={kind}"]).transforms == {"a": kind}
+    assert tasks.EVERY == flag_kinds.EVERY

@@ -8,13 +8,13 @@ import pytest
 import torch
 
 from cgcnn.batch import Collator
+from cgcnn.crystal import Crystal
 from cgcnn.features import element_table
 from cgcnn.graph import build_graph
+from cgcnn.graph_table import GraphTable
 from cgcnn.losses import AdaptiveWeights, MultiTaskLoss, task_weights
 from cgcnn.network import CrystalGraphNetwork, NetworkConfig
 from cgcnn.schedules import Schedule
-from cgcnn.store import GraphTable
-from cgcnn.structures import Crystal
 from cgcnn.tasks import CLASSIFICATION, Normalizer, Task, TaskSet
 from cgcnn.training import FitSettings, Trainer
 
@@ -135,3 +135,10 @@ def test_the_losses_so_far_survive_a_stop():
     assert second.losses() == pytest.approx(first.losses(), nan_ok=True)
     second.run()
     assert [epoch.losses for epoch in second.history] == [epoch.losses for epoch in whole.history]
+
+
+def test_without_a_validation_score_the_last_epoch_is_kept():
+    fitted = trainer(epochs=3, score=lambda model: (NAN, {}))
+    fitted.run()
+    assert fitted.best_epoch == 2
+    assert all(torch.equal(fitted.best_state[name], value) for name, value in fitted.model.state_dict().items())

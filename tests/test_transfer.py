@@ -16,17 +16,19 @@ from helpers import (
 )
 from torch import nn
 
+from cgcnn.averaging import train_mode
 from cgcnn.batch import Collator
 from cgcnn.checkpoint import TrainedModel
 from cgcnn.cli import train_command
-from cgcnn.features import element_table, property_table
+from cgcnn.features import element_table, learned_elements, property_table
 from cgcnn.graph import GraphSettings, build_graph
+from cgcnn.graph_table import GraphTable
 from cgcnn.labels import DataError
 from cgcnn.network import NetworkConfig
 from cgcnn.prediction import predict_rows
-from cgcnn.store import GraphTable
+from cgcnn.radial import num_intervals
+from cgcnn.reference import FirstGuess
 from cgcnn.tasks import CLASSIFICATION, Normalizer, Task, TaskSet
-from cgcnn.training import train_mode
 from cgcnn.transfer import freeze_body, take_over
 
 ENERGY, GAP = Task("formation_energy"), Task("band_gap")
@@ -44,9 +46,30 @@ def model(*tasks, seed=0, elements=None, **config) -> TrainedModel:
     return made.with_states([made.build().state_dict()])
 
 
+ECNET = {"hidden_channels": 6, "n_filters": 5, "n_gaussian": 8, "cutoff": 4.0, "tower_h1": 7, "tower_h2": 5}
+
+
+def elements_model(*tasks, seed=0, **config) -> TrainedModel:
+    """The same of ECNet."""
+    made = model(*tasks, seed=seed)
+    made.name, made.config, made.elements = "ecnet", {**ECNET, **config}, learned_elements()
+    made.graph = GraphSettings(4.0, histogram=num_intervals(4.0))
+    torch.manual_seed(seed)
+    return made.with_states([made.build().state_dict()])
+
+
+def guessed(of: TrainedModel, *names: str, extensive: str = "") -> TrainedModel:
+    """With first guesses drawn at random for these tasks in its network, and in those that it builds."""
+    of.guesses = {n: FirstGuess(torch.randn(119), 0.7, 2.5 if n == extensive else 0.0) for n in names}
+    of.networks[0].reference.write(of.guesses)
+    return of
+
+
 def predictions(network, of: TrainedModel) -> dict:
-    crystals = [random_crystal(k, 3) for k in range(3)]
-    graphs = GraphTable.from_graphs([build_graph(c) for c in crystals], [c.reduced_formula for c in crystals])
+    crystals = [random_crystal(k, 3 + k) for k in range(3)]
+    graphs = GraphTable.from_graphs(
+        [build_graph(c, of.graph) for c in crystals], [c.reduced_formula for c in crystals]
+    )
     return predict_rows([network.eval()], Collator(graphs), torch.arange(3), of.tasks, of.normalizers)
 
 
@@ -62,6 +85,96 @@ def test_the_same_tasks_give_the_source_s_predictions_on_the_new_scale():
     for name in before:
         assert now[name] == pytest.approx(before[name], abs=1e-5)
     assert lines[1] == "new: nothing"
+
+
+COMPOSED = {"reference": "composition", "extensive": ["band_gap"]}
+
+
+@pytest.mark.parametrize(
+    ("make", "source_config", "target_config"),
+    [
+        (model, {}, COMPOSED),
+        (model, COMPOSED, COMPOSED),
+        (model, {"extensive": ("band_gap",)}, COMPOSED),
+        (elements_model, {}, {}),
+        (elements_model, COMPOSED, COMPOSED),
+        (elements_model, {"tower": "shared"}, {"tower": "shared", **COMPOSED}),
+        (
+            elements_model,
+            {"tower": "shared", "aggregation": "mean", **COMPOSED},
+            {"tower": "shared", "aggregation": "mean"},
+        ),
+    ],
+)
+def test_the_first_prediction_is_the_source_s_guess_and_size_of_the_cell_included(make, source_config, target_config):
+    grows = "band_gap" if source_config.get("extensive") else ""
+    source = make(ENERGY, GAP, STABLE, **source_config)
+    target = make(GAP, STABLE, ENERGY, seed=1, **target_config)
+    if source_config:
+        guessed(source, "formation_energy", "band_gap", extensive=grows)
+    if target_config:
+        guessed(target, "formation_energy", "band_gap", extensive=grows)
+    network, lines = taken(source, target)
+    before, now = predictions(source.networks[0], source), predictions(network, target)
+    for name in before:
+        assert now[name] == pytest.approx(before[name], abs=2e-5)
+    assert lines[1] == "new: nothing"
+    assert ("not counted from the composition" in lines[-1]) == (target_config == COMPOSED and not source_config)
+
+
+def test_a_head_that_cannot_give_the_source_s_predictions_is_new_and_says_why():
+    source = guessed(model(ENERGY, **COMPOSED), "formation_energy")
+    network, lines = taken(source, model(ENERGY, seed=1))
+    assert lines[1] == "new: head of formation_energy" and not network.reference.is_used
+    why = "that model's is counted from the composition, this one is not (--reference)"
+    assert lines[2] == f"the head of formation_energy is new: {why}"
+    source = model(GAP, **COMPOSED)
+    for grows, said in (("", "does not grow"), ("band_gap", "grows")):
+        guessed(source, "band_gap", extensive=grows)
+        other = guessed(model(GAP, seed=1, **COMPOSED), "band_gap", extensive="" if grows else "band_gap")
+        network, lines = taken(source, other)
+        assert lines[2].endswith(f"that model's {said} with the cell (--extensive)")
+        assert torch.equal(network.reference.coefficients[0], other.guesses["band_gap"].coefficients)
+    _, lines = taken(model(ENERGY), model(ENERGY, h_fea_len=20))
+    assert lines[2].endswith("is new: it has layers of other shapes") and "conv_to_fc" in lines[1]
+
+
+def test_the_first_guess_of_a_new_head_is_the_new_run_s_own():
+    source = guessed(model(ENERGY, **COMPOSED), "formation_energy")
+    for options in ({"reset_heads": True}, {"layers": 1}):
+        target = guessed(model(ENERGY, GAP, seed=1, **COMPOSED), "formation_energy", "band_gap")
+        network, _ = taken(source, target, **options)
+        assert network.reference.read("formation_energy").offset == pytest.approx(0.7)
+        assert torch.equal(network.reference.coefficients[1], target.guesses["band_gap"].coefficients)
+
+
+def test_what_towers_share_belongs_to_the_heads():
+    source, target = (elements_model(ENERGY, seed=seed, tower="shared") for seed in (0, 1))
+    network, lines = taken(source, target)
+    assert torch.equal(network.trunk[0].weight, source.networks[0].trunk[0].weight) and "trunk" in lines[0]
+    network, lines = taken(source, target, reset_heads=True)
+    assert not torch.equal(network.trunk[0].weight, source.networks[0].trunk[0].weight)
+    assert lines[1] == "new: trunk, head of formation_energy"
+    freeze_body(network)
+    learning = {name.split(".")[0] for name, parameter in network.named_parameters() if parameter.requires_grad}
+    assert learning == {"heads", "trunk"}
+    _, lines = taken(source, elements_model(ENERGY, seed=1, tower="shared", tower_h1=9))
+    assert lines[2].endswith("the layers that heads share are new")
+
+
+def test_the_first_layers_of_ecnet_are_the_elements_and_its_first_blocks():
+    source, target = elements_model(ENERGY), elements_model(ENERGY, seed=1)
+    for layers in range(4):
+        network, lines = taken(source, target, layers=layers)
+        same = [
+            torch.equal(ours.send.weight, theirs.send.weight)
+            for ours, theirs in zip(network.blocks, source.networks[0].blocks, strict=True)
+        ]
+        assert same == [k < layers for k in range(3)]
+        assert torch.equal(network.embedding.weight, source.networks[0].embedding.weight)
+        assert "head of formation_energy" in lines[1] and ("blocks.0" in lines[0]) == (layers > 0)
+    with pytest.raises(DataError, match="--init-layers 4: that model has 3 convolutions"):
+        taken(source, target, layers=4)
 
 
 def test_other_tasks_get_new_heads_on_the_same_body():

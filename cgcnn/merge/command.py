@@ -7,7 +7,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cgcnn.cli import normalise, run_script
+from cgcnn.arguments import normalise
+from cgcnn.cli import run_script
 from cgcnn.files import is_writable
 from cgcnn.flag_kinds import at_least, choice
 from cgcnn.flags import EXIT_SOME_FAILED, Parser

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
+from cgcnn.crystal import Crystal
 from cgcnn.labels import DataError, raise_all
 from cgcnn.merge.join import Finding, Keys
-from cgcnn.structures import Crystal, StructureError, find_structure_files, read_crystal
+from cgcnn.structures import StructureError, find_structure_files, read_crystal
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ def compositions(
     from tqdm import tqdm
 
     from cgcnn.global_features import composition_averages
-    from cgcnn.store import GraphTable
+    from cgcnn.graph_table import GraphTable
 
     crystals: dict[str, Crystal] = {}
     bad = []

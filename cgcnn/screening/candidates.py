@@ -10,8 +10,8 @@ import numpy as np
 
 from cgcnn.data_file import is_data_file
 from cgcnn.data_source import MAX_LISTED, open_source
-from cgcnn.dataset import target_columns
 from cgcnn.labels import DataError, LabelTable, raise_all
+from cgcnn.targets import target_columns
 from cgcnn.tasks import TaskSet
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
+from cgcnn.novelty import SYMBOLS
 from cgcnn.report import prediction_table
 from cgcnn.screening.calibration import Interval
 from cgcnn.screening.ensemble import Prediction
@@ -56,6 +57,18 @@ def full_table(
 def short_names(tasks: TaskSet, *, unnamed: bool = False) -> dict[str, str]:
     """Name of a task → the column of its prediction."""
     return {task.name: column(task, "pred", unnamed=unnamed) for task in tasks}
+
+
+def element_table(prediction: Prediction) -> pd.DataFrame:
+    """A row an element of a crystal: how many atoms of it are in the cell, and its state, `state_0` … ."""
+    elements = prediction.elements
+    columns: dict[str, object] = {
+        "cif_id": np.array(prediction.ids, dtype=object)[elements.crystal],
+        "element": np.array([SYMBOLS[number] for number in elements.numbers.tolist()], dtype=object),
+        "atoms": elements.amounts,
+    }
+    columns |= {f"state_{k}": values for k, values in enumerate(elements.states.T)}
+    return pd.DataFrame(columns)
 
 
 def atom_table(tasks: TaskSet, prediction: Prediction, *, unnamed: bool = False) -> pd.DataFrame:

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from cgcnn.crystal_features import FLAG, CrystalTable, find_table
 from cgcnn.data_source import beside
 from cgcnn.files import is_writable
 from cgcnn.inference import load_trained
@@ -21,12 +22,12 @@ from cgcnn.interrupt import Interrupted, StopRequest
 from cgcnn.labels import DataError
 from cgcnn.screening.calibration import Interval, read_intervals
 from cgcnn.screening.candidates import find_candidates
-from cgcnn.screening.columns import TEXT_COLUMNS, atom_table, full_table, short_names
+from cgcnn.screening.columns import TEXT_COLUMNS, atom_table, element_table, full_table, short_names
 from cgcnn.screening.embeddings import write_embeddings
 from cgcnn.screening.ensemble import Ensemble, Prediction
 from cgcnn.screening.growing import FINISHED, GROWING, GrowingFiles
 from cgcnn.screening.long_tables import first_column
-from cgcnn.screening.report import ATOMS, EMBEDDINGS, FAILED, TABLE, announce, report, write_shortlist
+from cgcnn.screening.report import ATOMS, ELEMENTS, EMBEDDINGS, FAILED, TABLE, announce, report, write_shortlist
 from cgcnn.screening.shortlist import shortlist
 from cgcnn.screening.stream import Chunk, read_chunks
 from cgcnn.workers import MANY, threads_beside_workers, workers_for
@@ -68,7 +69,10 @@ class Screening:
         self.elements = beside(path, "atom_init.json")
         device = "cuda" if torch.cuda.is_available() and not args.disable_cuda else "cpu"
         models = [load_trained(Path(model), self.elements, device=device) for model in args.models]
-        self.ensemble = Ensemble(models, args.models, batch_size=args.batch_size)
+        self.features = find_table(args.crystal_features, path) if args.crystal_features else None
+        table = CrystalTable.read(self.features) if self.features else None
+        self.ensemble = Ensemble(models, args.models, batch_size=args.batch_size).with_features(table)
+        self._check_kinds()
         self.intervals = self._intervals()
         nothing, _ = self.ensemble.predict_chunk(NO_CRYSTALS)
         columns = list(self._table(nothing))
@@ -126,6 +130,8 @@ class Screening:
             tables[FAILED] = pd.DataFrame(failed.items(), columns=["cif_id", "reason"])
         if ATOMS in self.files:
             tables[ATOMS] = atom_table(self.ensemble.tasks, predicted, unnamed=self.ensemble.unnamed)
+        if ELEMENTS in self.files:
+            tables[ELEMENTS] = element_table(predicted)
         chunk = {name: _as_csv(rows, header=not out.size(name)) for name, rows in tables.items()}
         if EMBEDDINGS in self.files:
             chunk[EMBEDDINGS] = predicted.vectors.astype("<f4").tobytes()
@@ -134,6 +140,13 @@ class Screening:
     def _table(self, predicted: Prediction, labels: np.ndarray | None = None) -> pd.DataFrame:
         tasks, unnamed = self.ensemble.tasks, self.ensemble.unnamed
         return full_table(tasks, predicted, labels, unnamed=unnamed, intervals=self.intervals)
+
+    def _check_kinds(self) -> None:
+        """Raises DataError where a file is asked for that these networks have nothing to fill with."""
+        if ATOMS in self.files and not self.ensemble.has_atoms:
+            raise DataError(f"{ATOMS}: ecnet has states of elements, not of atoms; {ELEMENTS} writes these")
+        if ELEMENTS in self.files and not self.ensemble.has_elements:
+            raise DataError(f"{ELEMENTS}: {self.args.models[0]} has vectors of atoms, not of elements")
 
     def _intervals(self) -> dict[str, Interval]:
         args, ensemble = self.args, self.ensemble
@@ -152,10 +165,11 @@ class Screening:
             "CIFPATH": str(Path(args.cifpath).resolve()),
             "id_prop.csv": _digest(table),
             "atom_init.json": _digest(self.elements),
+            FLAG: _digest(self.features),
             "--calibrate": _digest(Path(args.calibrate) if args.calibrate else None),
             "--coverage": args.coverage,
             "--batch-size": args.batch_size,
-            **{flag: str(self.files[flag]) if flag in self.files else None for flag in (ATOMS, EMBEDDINGS)},
+            **{flag: str(self.files[flag]) if flag in self.files else None for flag in (ATOMS, ELEMENTS, EMBEDDINGS)},
         }
 
     def _take_up(self, out: GrowingFiles) -> set[str]:
@@ -182,6 +196,7 @@ def _outputs(args: Namespace) -> dict[str, Path]:
     """What is written, by its flag. Raises DataError where it cannot be."""
     output = Path(args.output)
     given = {TABLE: output, ATOMS: args.atom_contributions, EMBEDDINGS: args.embeddings}
+    given[ELEMENTS] = args.element_features
     files = {flag: Path(path) for flag, path in given.items() if path}
     for flag, path in files.items():
         if path.is_dir() or not is_writable(path.parent):

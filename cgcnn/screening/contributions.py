@@ -27,7 +27,7 @@ def atom_scores(network: CrystalGraphNetwork, batch: Batch, atoms: Tensor) -> tu
     alone = torch.arange(count, device=atoms.device)
     of_crystal = None if batch.global_features is None else batch.global_features[batch.crystal]
     vectors = network.crystal_vectors(atoms, alone, torch.ones_like(alone), of_crystal)
-    outputs = network.predict_heads(vectors)
+    outputs = network.read_out(batch, atoms, vectors, by_atom=True)
     weights = network.body.pooling.weights(atoms, batch.crystal, batch.num_atoms)
     return weights, {task.name: outputs[task.name] for task in network.tasks if task.is_regression}
 
@@ -37,7 +37,7 @@ def adds_up(network: CrystalGraphNetwork, normalizers: dict[str, Normalizer]) ->
     config = network.config
     linear = all(n.transform in LINEAR for n in normalizers.values())
     averages = config.pooling in ("mean", "attention") and config.readout == "per-atom"
-    return averages and config.n_h == 1 and not config.global_features and linear
+    return averages and config.n_h == 1 and network.join is None and not network.reference.is_used and linear
 
 
 def site_elements(graph: CrystalGraph) -> list[str]:

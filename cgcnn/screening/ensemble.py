@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 
 import numpy as np
 import torch
@@ -11,15 +11,17 @@ from torch import Tensor
 
 from cgcnn.batch import Collator
 from cgcnn.checkpoint import TrainedModel
+from cgcnn.crystal_features import FLAG, CrystalTable, columns_of, joined
+from cgcnn.ecnet import ECNet
 from cgcnn.features import missing_elements
 from cgcnn.global_features import global_features
 from cgcnn.graph import GraphSettings
+from cgcnn.graph_table import GraphTable
 from cgcnn.labels import DataError
 from cgcnn.novelty import FAR
 from cgcnn.prediction import combine, deviations, in_units, no_predictions
 from cgcnn.screening.contributions import atom_scores, site_elements
 from cgcnn.screening.stream import Chunk
-from cgcnn.store import GraphTable
 from cgcnn.tasks import AUXILIARY, Task, TaskSet
 
 MAX_EDGES, MAX_EDGES_GPU = 16_384, 1_000_000  # in a batch; one takes about 1 kB
@@ -39,11 +41,22 @@ class AtomScores:
 
 
 @dataclass(frozen=True, eq=False)
+class ElementStates:
+    """Z elements of n crystals: the place of each one's crystal, its number and atoms (Z,), its state (Z, F)."""
+
+    crystal: np.ndarray
+    numbers: np.ndarray
+    amounts: np.ndarray
+    states: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
 class Prediction:
     """Of the n crystals `ids`: task → mean (n,) or probabilities (n, C), task → standard deviation (n,).
 
     deviations: {} with one network. distance (n,) to the training set in units of the model's threshold, and unlike
     (n), why a crystal is unlike it ("" if it is not); None where no model knows. vectors (n, H) of the first network.
+    elements: states of the first network, where it has some and they were asked for.
     """
 
     ids: list[str]
@@ -53,6 +66,7 @@ class Prediction:
     unlike: list[str] | None
     vectors: np.ndarray
     atoms: AtomScores | None = None
+    elements: ElementStates | None = None
 
 
 @dataclass
@@ -64,6 +78,7 @@ class _Outputs:
     crystal: list[Tensor] = field(default_factory=list)
     weights: list[Tensor] = field(default_factory=list)
     scores: list[dict[str, Tensor]] = field(default_factory=list)
+    elements: list[ElementStates] = field(default_factory=list)
 
 
 class Ensemble:
@@ -87,6 +102,25 @@ class Ensemble:
         self.tasks = TaskSet(tuple(task for task in first.tasks if task.role != AUXILIARY))
         self.rule, self.unnamed = first.rule, first.unnamed
         self.settings: list[GraphSettings] = list(dict.fromkeys(model.graph for model in self.models))
+        self.crystal_features: list[tuple[str, ...]] = [
+            tuple(model.config.get("crystal_features", ())) for model in self.models
+        ]
+        self.features: CrystalTable | None = None
+
+    def with_features(self, table: CrystalTable | None, advice: str = f"{FLAG} TABLE.csv") -> Ensemble:
+        """The same, with what the models know of crystals beside their structure; advice: how to give a table.
+
+        Raises DataError for a table that lacks a column, that no model asks for, or that is lacking itself.
+        """
+        columns = list(dict.fromkeys(column for names in self.crystal_features for column in columns_of(names)))
+        if table is None and columns:
+            raise DataError(f"the model needs {', '.join(columns)} of every crystal: {advice} with these columns")
+        if table is not None:
+            if not columns:
+                raise DataError(f"{FLAG}: the model takes none")
+            table.check(columns)
+        self.features = table
+        return self
 
     @property
     def num_networks(self) -> int:
@@ -96,6 +130,16 @@ class Ensemble:
     def knows_its_training_set(self) -> bool:
         """Whether any model tells crystals that are unlike what it was trained on."""
         return any(model.domain is not None for model in self.models)
+
+    @property
+    def has_elements(self) -> bool:
+        """Whether the first network has states of elements, in place of vectors of atoms."""
+        return isinstance(self.models[0].networks[0], ECNet)
+
+    @property
+    def has_atoms(self) -> bool:
+        """Whether every network has vectors of atoms."""
+        return not any(isinstance(model.networks[0], ECNet) for model in self.models)
 
     def _without_vector(self, table: GraphTable) -> dict[int, str]:
         """Row → the reason, of crystals with an element that one of the models has no vector for."""
@@ -107,6 +151,27 @@ class Ensemble:
                     found.setdefault(row, f"no element vector for atomic number {number}")
         return found
 
+    def _without_features(self, ids: Sequence[str]) -> dict[int, str]:
+        """Row → the reason, of crystals that lack what one of the models has to know of them."""
+        found: dict[int, str] = {}
+        if self.features is not None:
+            row_of = {crystal_id: row for row, crystal_id in enumerate(ids)}
+            for names in filter(None, self.crystal_features):
+                _, failed = self.features.encode(names, ids)
+                found = {row_of[crystal_id]: reason for crystal_id, reason in failed.items()} | found
+        return found
+
+    def _of_crystals(
+        self, model: TrainedModel, table: GraphTable, ids: Sequence[str], rows: np.ndarray
+    ) -> np.ndarray | None:
+        """What a network takes of whole crystals (n, G), None for nothing; ids, rows: of those that are predicted."""
+        known = global_features(model.config.get("global_features", ""), table)
+        if not (names := model.config.get("crystal_features", ())):
+            return known
+        found = np.zeros((len(table), len(names)), dtype=np.float32)
+        found[rows] = self.features.values(names, ids)
+        return joined(known, found)
+
     def predict_chunk(self, chunk: Chunk, *, with_atoms: bool = False) -> tuple[Prediction, dict[str, str]]:
         """Predictions of the crystals that can be used, in their order; id → reason, of the others.
 
@@ -114,7 +179,7 @@ class Ensemble:
         """
         if not chunk.ids:
             return self._nothing(), chunk.failed
-        lacking = self._without_vector(chunk.tables[0])
+        lacking = self._without_features(chunk.ids) | self._without_vector(chunk.tables[0])
         rows = np.array([row for row in range(len(chunk.ids)) if row not in lacking], dtype=np.int64)
         failed = chunk.failed | {chunk.ids[row]: reason for row, reason in lacking.items()}
         if not len(rows):
@@ -130,8 +195,7 @@ class Ensemble:
         members, outputs = [], []
         for model in self.models:
             table = table_of[model.graph]
-            kinds = model.config.get("global_features", "")
-            collator = Collator(table, global_features=global_features(kinds, table))
+            collator = Collator(table, global_features=self._of_crystals(model, table, ids, rows))
             of_model = self._run(model, collator, torch.from_numpy(rows), with_atoms)
             members += [in_units(_joined(one.heads), self.tasks, model.normalizers) for one in of_model]
             outputs.append(of_model)
@@ -144,6 +208,7 @@ class Ensemble:
             unlike,
             torch.cat(outputs[0][0].vectors).numpy(),
             self._atoms(outputs, tables[0], rows) if with_atoms else None,
+            _joined_states(outputs[0][0].elements) if self.has_elements else None,
         )
 
     def _run(self, model: TrainedModel, collator: Collator, rows: Tensor, with_atoms: bool) -> list[_Outputs]:
@@ -154,8 +219,14 @@ class Ensemble:
             for network, out in zip(model.networks, found, strict=True):
                 network.eval()
                 atoms, crystals = network.embed(batch)
-                out.heads.append({name: value.cpu() for name, value in network.predict_heads(crystals).items()})
+                outputs = network.read_out(batch, atoms, crystals)
+                out.heads.append({name: value.cpu() for name, value in outputs.items()})
                 out.vectors.append(crystals.cpu())
+                if network is self.models[0].networks[0] and batch.pairs is not None:
+                    first = sum(map(len, out.vectors[:-1]))
+                    pairs = batch.pairs
+                    kept = (pairs.crystal + first, pairs.numbers, pairs.amounts, atoms)
+                    out.elements.append(ElementStates(*(value.cpu().numpy() for value in kept)))
                 if with_atoms:
                     weights, scores = atom_scores(network, batch, atoms)
                     out.crystal.append((batch.crystal + sum(map(len, out.vectors[:-1]))).cpu())
@@ -222,16 +293,21 @@ class Ensemble:
             [] if knows else None,
             np.zeros((0, self.vector_length), dtype=np.float32),
             AtomScores(np.zeros(0, dtype=int), [], np.zeros(0), regressions),
+            ElementStates(*(np.zeros(0, dtype=int),) * 3, np.zeros((0, self.vector_length), dtype=np.float32)),
         )
 
     @property
     def vector_length(self) -> int:
         """H of the first network."""
-        return self.models[0].networks[0].config.h_fea_len
+        return self.models[0].networks[0].vector_length
 
 
 def _joined(parts: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
     return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+
+
+def _joined_states(parts: Sequence[ElementStates]) -> ElementStates:
+    return ElementStates(*(np.concatenate([vars(part)[f.name] for part in parts]) for f in fields(ElementStates)))
 
 
 def _shown(tasks: TaskSet) -> list[tuple]:

@@ -57,6 +57,12 @@ def _add_run(group) -> None:
         help="processes that read structures (default: one a core, none for a few files)",
     )
     add("-b", "--batch-size", type=at_least(1), default=256, metavar="N", help="(256)")
+    add(
+        "--crystal-features",
+        metavar="TABLE.csv",
+        help="what the model has to know of the crystals beside their structure: a table of these columns, with the "
+        "ids first, beside the crystals or in the working folder",
+    )
     add("--disable-cuda", action=argparse.BooleanOptionalAction, default=False, help="use the CPU")
     add(
         "--threads",
@@ -80,6 +86,7 @@ def _add_more(group) -> None:
     add = group.add_argument
     add("--embeddings", metavar="NPZ", help="write the crystals' vectors before the heads: ids, vectors")
     add("--atom-contributions", metavar="CSV", help="write a row an atom: attention and scores")
+    add("--element-features", metavar="CSV", help="of ecnet: write a row an element of a crystal: its state")
     add("--where", metavar="EXPR", help="shortlist what meets it: 'band_gap > 1 and work_function < 4'")
     add("--top", type=at_least(1), metavar="N", help="keep the best N of the shortlist")
     add("--sort", metavar="EXPR", help="best is smallest: band_gap_std; -band_gap: largest (default: from --where)")

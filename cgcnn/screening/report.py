@@ -18,6 +18,7 @@ from cgcnn.screening.shortlist import SHOWN, Shortlist, as_text
 
 # names of the outputs: the flags that ask for them, where there is one
 TABLE, FAILED, ATOMS, EMBEDDINGS = "--output", "failed", "--atom-contributions", "--embeddings"
+ELEMENTS = "--element-features"
 
 
 def announce(ensemble: Ensemble, intervals: Mapping[str, Interval], args: Namespace) -> None:
@@ -43,7 +44,7 @@ def report(files: Mapping[str, Path], rate: float | None) -> int:
     print(f"{predicted} crystals predicted: {files[TABLE]}{f' ({rate:.0f} structures/s)' if rate else ''}")
     if unlike:
         print(f"{unlike} of them are unlike the training set: see its column {UNLIKE}")
-    for name in (ATOMS, EMBEDDINGS):
+    for name in (ATOMS, ELEMENTS, EMBEDDINGS):
         if name in files:
             print(f"{name[2:].replace('-', ' ')}: {files[name]}")
     if not files[FAILED].exists():

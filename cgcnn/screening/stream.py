@@ -10,10 +10,11 @@ from itertools import islice
 from pathlib import Path
 
 from cgcnn.build import FILES_A_TASK, graphs_or_errors
+from cgcnn.crystal import Crystal
 from cgcnn.graph import GraphSettings
+from cgcnn.graph_table import GraphTable
 from cgcnn.labels import DataError
-from cgcnn.store import GraphTable
-from cgcnn.structures import Crystal, StructureError, read_crystal
+from cgcnn.structures import StructureError, read_crystal
 from cgcnn.workers import new_pool
 
 

@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from cgcnn.cli import explicit, normalise, read_config, to_argv
+from cgcnn.arguments import explicit, normalise, read_config, to_argv
 from cgcnn.flags import Parser, training_parser
 from cgcnn.labels import DataError
 
@@ -34,8 +34,8 @@ PUBLISHED = {
     "weight-decay": 0.0,
 }
 # What a sweep decides itself, or what is no setting of a single run.
-_SEVERAL_RUNS = ("learning_curve", "compare", "compare_also")
-NO_AXES = ("help", "out_dir", "resume", "max_time", "run_name", "threads", *_SEVERAL_RUNS)
+_SEVERAL_RUNS = ("learning_curve", "compare", "compare_also", "evaluate")
+NO_AXES = ("help", "out_dir", "resume", "max_time", "run_name", "threads", "is_validate", *_SEVERAL_RUNS)
 _SWITCH = {"on": True, "true": True, "yes": True, "off": False, "false": False, "no": False}
 _WEIGHTS = ("semiconductor_weight", "metal_weight")
 

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from cgcnn.crystal_features import find_table, split_flag
 from cgcnn.data_source import open_source
 from cgcnn.flags import training_parser
 from cgcnn.labels import DataError
@@ -42,6 +43,7 @@ _DATA = (
     "environment",
     "atom_features",
     "global_features",
+    "crystal_features",
     "task",
     "targets",
     "task_weights",
@@ -156,6 +158,10 @@ def settings_of(args: Namespace) -> dict[str, object]:
         if name in _NO_SETTING or value == parser.get_default(name):
             continue
         path = Path(str(value))
+        if name == "crystal_features":
+            table = find_table(split_flag(value)[0], Path(args.data_options[0]))
+            settings[name] = [value, _digest(table.read_bytes())]
+            continue
         settings[name] = _digest(path.read_bytes()) if name in _FILES and path.is_file() else value
     return settings
 

@@ -15,7 +15,7 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from cgcnn.cli import parse_training
+from cgcnn.arguments import parse_training
 from cgcnn.dataset import load_dataset
 from cgcnn.files import is_writable
 from cgcnn.flags import EXIT_SOME_FAILED
@@ -23,10 +23,11 @@ from cgcnn.interrupt import Interrupted, StopRequest
 from cgcnn.labels import DataError
 from cgcnn.sweep.axes import describe
 from cgcnn.sweep.combination import Settler, data_digest, settings_of
+from cgcnn.sweep.entry import Entry
 from cgcnn.sweep.flags import SweepFlags
 from cgcnn.sweep.plan import make_plan
 from cgcnn.sweep.progress import counts, progress_line
-from cgcnn.sweep.queue import Claim, Entry, Queue
+from cgcnn.sweep.queue import Claim, Queue
 from cgcnn.sweep.storage import file_url, without_password
 from cgcnn.sweep.summary import best_row, headline, new_stem, summary_table, write_summary
 from cgcnn.sweep.trial import COMPLETE, FAILED, STOPPED, Killed, Outcome, run_trial

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
-from pathlib import Path
 
-from cgcnn.cli import SEVERAL, explicit, normalise, parse_training, to_argv
+from cgcnn.arguments import SEVERAL, explicit, normalise, parse_training, to_argv
 from cgcnn.flags import Parser, training_parser
 from cgcnn.labels import DataError
 from cgcnn.sweep.axes import Axis, read_axes, read_axis
@@ -16,7 +16,7 @@ AXES = {"compare": "model", "edge_features": "edge-features", "atom_features": "
 SUFFIX = "_comparison"  # of the sweep's name, so that none of grid_search.py is taken for it
 # Flags that say who runs a trial, and where, not what it is.
 _OWN = ("jobs", "storage", "study", "retry_failed", "grace", "max_time", "out_dir", "threads")
-_PLACE = "the data folder stands before --compare"
+_PLACE = "the data folder or file stands before --compare"
 
 
 def comparison_parser() -> Parser:
@@ -38,7 +38,7 @@ def parse_comparison(argv: Sequence[str]) -> SweepFlags:
     try:
         given = explicit(normalise(argv), parser=comparison_parser())
     except DataError as error:
-        swallowed = [word for word in argv if Path(word).is_dir() and repr(word) in str(error)]
+        swallowed = [word for word in argv if os.path.exists(word) and repr(word) in str(error)]
         hint = f" ({_PLACE})" if swallowed or "required: DIR" in str(error) else ""
         raise DataError(f"{error}{hint}") from None
     asked = {name: given.pop(name, None) for name in AXES}

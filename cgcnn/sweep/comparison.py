@@ -35,7 +35,7 @@ from cgcnn.sweep.comparison_table import (
     as_text,
     commands,
 )
-from cgcnn.sweep.queue import Entry
+from cgcnn.sweep.entry import Entry
 from cgcnn.tasks import CATEGORY, TARGET, Task
 
 _TITLES = ("Model", "Edge features", "Atom features")
@@ -43,7 +43,7 @@ _STARS = {"edge-features": "learnable_edges", "atom-features": "learnable_atoms"
 # What decides labels and parts, and so what the training mean is worth.
 _PARTS = (
     *("task", "targets", "units", "transforms", "conditional_loss", "on_bad_structure"),
-    *("split_file", "folds", "group_by", "num_splits", "seed", "train_fraction"),
+    *("split_file", "split", "folds", "group_by", "num_splits", "seed", "train_fraction", "crystal_features"),
     *(f"{part}_{of}" for part in ("train", "val", "test") for of in ("ratio", "size")),
 )
 
@@ -90,10 +90,9 @@ class Comparison(Sweep):
         rows = [by_key.pop(one.key, Entry(one, "waiting")) for one in asked]
         rows += by_key.values()
         axes = dict.fromkeys([*AXES.values(), *(name for entry in rows for name in entry.combination.values)])
-        splits = max(self._args(entry.combination).num_splits for entry in rows)
-        folds = max(self._args(entry.combination).folds for entry in rows)
+        splits = {args.folds or args.num_splits for args in (self._args(entry.combination) for entry in rows)}
         made = [self._row(entry, list(axes)) for entry in rows]
-        return Table(self.flags.study, made, list(self._metrics.values()), len(asked), max(splits, folds))
+        return Table(self.flags.study, made, list(self._metrics.values()), len(asked), tuple(sorted(splits)))
 
     def _row(self, entry: Entry, axes: Sequence[str]) -> Row:
         one, args = entry.combination, self._args(entry.combination)

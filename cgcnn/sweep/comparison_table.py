@@ -50,13 +50,16 @@ class Row:
 
 @dataclass(frozen=True)
 class Table:
-    """rows: those that were asked for, in that order, `asked` of them, then those of earlier commands."""
+    """rows: those that were asked for, in that order, `asked` of them, then those of earlier commands.
+
+    splits: the numbers of splits that rows have, rising.
+    """
 
     name: str
     rows: list[Row]
     metrics: list[Metric]
     asked: int
-    num_splits: int
+    splits: tuple[int, ...]
 
     @property
     def best(self) -> int | None:
@@ -82,7 +85,10 @@ class Table:
 
     def legend(self) -> list[str]:
         """What a reader has to know, a line each."""
-        lines = ["errors of the test part" + (f", mean ± deviation over {self.num_splits} splits" * self.is_several)]
+        several = [str(count) for count in self.splits if count > 1]
+        spread = f", mean ± deviation over {' or '.join(several)} splits" if several else ""
+        spread += "; without ±: of one split" if several and 1 in self.splits else ""
+        lines = [f"errors of the test part{spread}"]
         if not self.is_trivial_shared:
             lines[0] += "; in brackets: always the training mean"
         if any(value.endswith("*") for row in self.rows for value in row.settings.values()):
@@ -91,10 +97,6 @@ class Table:
             rows = f"row {count} is" if count == self.asked + 1 else f"rows {self.asked + 1} to {count} are"
             lines.append(f"{rows} of earlier commands of this name")
         return lines
-
-    @property
-    def is_several(self) -> bool:
-        return self.num_splits > 1
 
     def failures(self) -> list[str]:
         """Row number and last words of what failed."""
@@ -214,8 +216,7 @@ def _block(header: Sequence[str], cells: Sequence[str], left: int, is_best: bool
     """One row as a few short lines."""
     number, *settings = cells[:left]
     named = [value if k < 3 else f"{header[k + 1]} {value}" for k, value in enumerate(settings) if value != NOTHING]
-    name = " · ".join(named)
-    title = f"{number}  {name}".strip() + (f"  ← {BEST}" if is_best else "")
+    title = f"{number}  {' · '.join(named)}".strip() + (f"  ← {BEST}" if is_best else "")
     width = max(map(len, header[left:]))
-    measured_ = [(h, c) for h, c in zip(header[left:], cells[left:], strict=True) if c != NOTHING]
-    return [title, *(f"   {h.ljust(width)}  {c}" for h, c in measured_)]
+    numbers = [(name, cell) for name, cell in zip(header[left:], cells[left:], strict=True) if cell != NOTHING]
+    return [title, *(f"   {name.ljust(width)}  {cell}" for name, cell in numbers)]

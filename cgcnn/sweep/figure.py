@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from cgcnn.plots import BLUE, PAGE, SKY, VERMILION, panels
 from cgcnn.sweep.axes import shown
-from cgcnn.sweep.queue import Entry
+from cgcnn.sweep.entry import Entry
 from cgcnn.sweep.summary import SCORE, ranking
 
 MAX_VALUES = 10  # of an axis up to which each has a place of its own

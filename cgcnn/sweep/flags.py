@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from cgcnn.cli import explicit, normalise, parse_training, to_argv
+from cgcnn.arguments import explicit, normalise, parse_training, to_argv
 from cgcnn.flag_kinds import at_least, duration
 from cgcnn.flags import Parser, training_parser
 from cgcnn.labels import DataError
@@ -32,6 +32,7 @@ _REFUSED = {
     "resume": "a sweep goes on when the same command is started again",
     "start_epoch": "trials start at the first epoch, or where they were stopped",
     "learning_curve": "is several runs, and a trial is one",
+    "evaluate": "trains nothing, and a trial is a training",
     "compare": "is for main.py; here --grid model=… does the same",
     "compare_also": "is for main.py; here --grid does the same",
 }
@@ -142,6 +143,8 @@ def settle_sweep(given: Mapping[str, object], axes: Sequence[Axis]) -> SweepFlag
     if not Path(words[0]).exists():
         raise DataError(f"{words[0]}: no such folder or data file")
     base = parse_training(words, strict=False)
+    if not base.is_validate:
+        raise DataError("--no-is-validate: a sweep chooses by the validation score")
     parser = training_parser()
     changed = [name for name, value in vars(base).items() if value != parser.get_default(name)]
     is_published = not axes

@@ -15,7 +15,7 @@ from markupsafe import Markup
 import cgcnn
 from cgcnn.files import write_text
 from cgcnn.sweep.combination import FLAG_COLUMNS
-from cgcnn.sweep.queue import Entry
+from cgcnn.sweep.entry import Entry
 from cgcnn.sweep.summary import SCORE, best_row, ranking
 
 _VERSIONS = ("torch", "optuna", "pandas", "pymatgen")

@@ -13,7 +13,7 @@ from cgcnn.sweep.flags import SweepFlags
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
 
-    from cgcnn.sweep.queue import Entry
+    from cgcnn.sweep.entry import Entry
 
 _TRIES = 50
 

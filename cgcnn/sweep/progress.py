@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from cgcnn.sweep.queue import Entry
+from cgcnn.sweep.entry import Entry
 from cgcnn.sweep.summary import headline
 
 DONE = ("complete", "failed")

@@ -12,7 +12,7 @@ import contextlib
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Protocol, TypeVar
 
 import optuna
@@ -23,14 +23,10 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from cgcnn.labels import DataError
 from cgcnn.sweep.combination import Combination
+from cgcnn.sweep.entry import DUPLICATE, FAILED, LIVE, LOST, Entry, combination_of, entry_of
 from cgcnn.sweep.storage import Database, first_line
 
-MAX_DEATHS = 3
-# How a trial ended that is not complete. Without a word its worker died.
-FAILED, STOPPED, DIED, DUPLICATE = "failed", "stopped", "died", "duplicate"
-LOST = "lost"
 _WAITS = (1, 2, 5, 10, 30, 60, 120)  # seconds between tries where the database does not answer
-_LIVE = {TrialState.RUNNING: "running", TrialState.WAITING: "waiting"}
 T = TypeVar("T")
 
 
@@ -38,20 +34,6 @@ class Plan(Protocol):
     """What should be in the queue, given what is."""
 
     def missing(self, entries: Sequence[Entry]) -> list[Combination]: ...
-
-
-@dataclass(frozen=True)
-class Entry:
-    """Where a combination stands: waiting, running, complete or failed, and what is known of it.
-
-    score: mean validation score of a complete one. result: what its worker noted at the end. seconds: of all tries.
-    """
-
-    combination: Combination
-    state: str
-    score: float | None = None
-    result: dict = field(default_factory=dict)
-    seconds: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -98,7 +80,7 @@ class Queue:
 
     def entries(self) -> list[Entry]:
         """Every combination once, in the order in which they were queued; what will be queued again waits."""
-        found = self._patiently(lambda: [_entry(trials) for trials in self._by_key().values()])
+        found = self._patiently(lambda: [entry_of(trials) for trials in self._by_key().values()])
         return [replace(entry, state="waiting") if entry.state == LOST else entry for entry in found]
 
     @property
@@ -109,9 +91,9 @@ class Queue:
     def retry_failed(self) -> int:
         """Queue the failed combinations again, and say how many."""
         with self._lock:
-            failed = [trials for trials in self._by_key().values() if _entry(trials).state == FAILED]
+            failed = [trials for trials in self._by_key().values() if entry_of(trials).state == FAILED]
             for trials in failed:
-                self._add(_combination(trials[-1]), retry=True)
+                self._add(combination_of(trials[-1]), retry=True)
         return len(failed)
 
     def take(self, plan: Plan) -> Claim | None:
@@ -133,14 +115,14 @@ class Queue:
         """key of a combination → its trials, oldest first."""
         found: dict[str, list[FrozenTrial]] = {}
         for trial in self._trials():
-            found.setdefault(_combination(trial).key, []).append(trial)
+            found.setdefault(combination_of(trial).key, []).append(trial)
         return found
 
     def _take(self, plan: Plan) -> Claim | None:
         with self._lock:
             optuna.storages.fail_stale_trials(self._study)
             by_key = self._by_key()
-            entries = {key: _entry(trials) for key, trials in by_key.items()}
+            entries = {key: entry_of(trials) for key, trials in by_key.items()}
             for key, entry in entries.items():
                 if entry.state == LOST:
                     self._add(entry.combination, retry=False)
@@ -148,7 +130,7 @@ class Queue:
             for one in plan.missing(list(entries.values())):
                 self._add(one, retry=False)
             for trial in self._study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
-                claim = Claim(trial._trial_id, trial.number, _combination(trial))
+                claim = Claim(trial._trial_id, trial.number, combination_of(trial))
                 if self._claim(claim) and not self._is_duplicate(claim):
                     return claim
         return None
@@ -167,7 +149,7 @@ class Queue:
     def _is_duplicate(self, claim: Claim) -> bool:
         """Whether another trial has this combination, because two machines queued it in the same moment."""
         others = [t for t in self._by_key()[claim.combination.key] if t.number != claim.number]
-        if any(t.state == TrialState.COMPLETE or (t.state in _LIVE and t.number < claim.number) for t in others):
+        if any(t.state == TrialState.COMPLETE or (t.state in LIVE and t.number < claim.number) for t in others):
             self._end(claim, {"how": DUPLICATE}, None)
             return True
         return False
@@ -218,32 +200,6 @@ class Queue:
                 # a beat that fails is followed by the next; only a long silence counts
                 with contextlib.suppress(SQLAlchemyError, optuna.exceptions.OptunaError):
                     self._storage.record_heartbeat(trial_id)
-
-
-def _combination(trial: FrozenTrial) -> Combination:
-    return Combination(**trial.user_attrs["combination"])
-
-
-def _entry(trials: Sequence[FrozenTrial]) -> Entry:
-    """What the trials of one combination, oldest first, come to. LOST: it has to be queued again."""
-    seconds = sum(t.user_attrs.get("result", {}).get("seconds", 0.0) for t in trials)
-    one = _combination(trials[-1])
-    for trial in trials:
-        if trial.state == TrialState.COMPLETE:
-            return Entry(one, "complete", trial.value, trial.user_attrs["result"], seconds)
-    for state, name in _LIVE.items():
-        if any(trial.state == state for trial in trials):
-            return Entry(one, name, seconds=seconds)
-    last = trials[-1].user_attrs
-    result = last.get("result", {})
-    if last.get("how") == FAILED:
-        return Entry(one, "failed", None, result, seconds)
-    first = max((k for k, trial in enumerate(trials) if trial.user_attrs["retry"]), default=0)
-    deaths = sum(trial.user_attrs.get("how", DIED) == DIED for trial in trials[first:])
-    if deaths < MAX_DEATHS:
-        return Entry(one, LOST, seconds=seconds)
-    lines = [f"died {deaths} times", *result.get("lines", ["its worker was silent"])]
-    return Entry(one, "failed", None, {**result, "lines": lines}, seconds)
 
 
 def _space(value: object) -> CategoricalDistribution | IntDistribution | FloatDistribution | None:

@@ -12,7 +12,7 @@ import pandas as pd
 from cgcnn.report import write_table
 from cgcnn.sweep.axes import shown
 from cgcnn.sweep.combination import FLAG_COLUMNS, SETTING_COLUMNS
-from cgcnn.sweep.queue import Entry
+from cgcnn.sweep.entry import Entry
 
 SCORE = "Validation Score"
 METRIC_COLUMNS = (

@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from cgcnn.flags import EXIT_STOPPED
-from cgcnn.sweep.queue import DIED, FAILED, STOPPED
+from cgcnn.sweep.entry import DIED, FAILED, STOPPED
 
 try:
     import fcntl
