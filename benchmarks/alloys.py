@@ -106,8 +106,9 @@ def print_table(results: pd.DataFrame) -> None:
     for split, of_split in results.groupby("split"):
         print(f"\n{split}")
         line("", dict(zip(TASKS, TASKS, strict=True)))
-        for name in ("training mean", "composition"):
-            line(name, of_split.groupby("task")[name].mean().map("{:.4g}".format).to_dict())
+        for name in ("training mean", "composition"):  # the linear model of mb counts atoms where it is extensive
+            best = of_split.groupby(["setting", "task"])[name].mean().groupby("task").min()
+            line(name, best.map("{:.4g}".format).to_dict())
         line("published", {t: f"{v:g}" for t, v in zip(TASKS, PUBLISHED[split], strict=True)})
         for (setting, group), rows in of_split.groupby(["setting", "group"], sort=False):
             mae = rows.groupby("task")["MAE"]
