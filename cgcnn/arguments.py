@@ -8,15 +8,18 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from cgcnn.augment import amounts
-from cgcnn.flags import MODEL_DEFAULTS, PRESETS, Parser, training_parser
+from cgcnn.flags import Parser, training_parser
+from cgcnn.json_config import read_json_config
 from cgcnn.labels import DataError
 from cgcnn.meaning import meaningless
 from cgcnn.naming import find_alloy_model
+from cgcnn.presets import PRESETS, model_defaults
 from cgcnn.spellings import normalise
 from cgcnn.split_flags import check_splitting, lay_over, named_split
+from cgcnn.target_sets import target_set_flags, target_set_folder
 
 # What a checkpoint has settled: the optimiser's state and the weights learned so far depend on it.
-_SETTLED = ("optim", "momentum", "weight_decay", "ema", "task_weights", "normalize")
+_SETTLED = ("optim", "momentum", "weight_decay", "decay_biases", "adam_betas", "ema", "task_weights", "normalize")
 # Flags that take several values in a comparison.
 SEVERAL = ("--edge-features", "--atom-features")
 
@@ -30,7 +33,7 @@ def parse_training(argv: Sequence[str], *, strict: bool = True) -> argparse.Name
     given = _given(words)
     config, saved = {}, {}
     if "config" in given:
-        config = explicit([".", *to_argv(read_config(Path(given["config"])))], where=given["config"])
+        config = explicit([".", *normalise(to_argv(read_config(Path(given["config"]))))], where=given["config"])
     if "evaluate" in given:
         given["evaluate"], saved = _evaluated_flags(given)
     elif resumed := given.get("resume", config.get("resume")):
@@ -42,7 +45,10 @@ def parse_training(argv: Sequence[str], *, strict: bool = True) -> argparse.Name
     preset = _uppermost(layers, "preset")
     if preset:
         layers.insert(0, explicit([".", *to_argv(PRESETS[preset])]))
-    layers.insert(0, MODEL_DEFAULTS.get(_uppermost(layers, "model"), {}))
+    target_set = _uppermost(layers, "target_set")
+    if target_set:
+        layers.insert(0, target_set_flags(target_set, _uppermost(layers, "targets")))
+    layers.insert(0, model_defaults(*(_uppermost(layers, name) for name in ("model", "epochs", "ema"))))
     flags: dict = {}
     for layer in map(named_split, layers):
         lay_over(flags, layer)
@@ -51,6 +57,9 @@ def parse_training(argv: Sequence[str], *, strict: bool = True) -> argparse.Name
     args = parser.parse_args(words)
     vars(args).update(split=flags.get("split"), split_type=None, processed_data=False, evaluate=given.get("evaluate"))
     _apply_positional(args)
+    if target_set:
+        args.data_options[0] = str(target_set_folder(Path(args.data_options[0]), target_set))
+        args.units = target_set_flags(target_set, args.targets).get("units", {}) | args.units
     _check(args)
     check_splitting(args, given, strict=strict)
     if strict and (faults := meaningless(args, given)):
@@ -162,7 +171,9 @@ def to_argv(flags: Mapping[str, object]) -> list[str]:
 
 
 def read_config(path: Path) -> dict:
-    """A TOML file of flags. Raises DataError where it cannot be read."""
+    """A file of flags in TOML, or in JSON (*.json). Raises DataError where it cannot be read."""
+    if path.suffix.lower() == ".json":
+        return read_json_config(path)
     if sys.version_info >= (3, 11):
         import tomllib
     else:

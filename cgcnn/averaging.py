@@ -38,9 +38,15 @@ def moving_average(decay: float) -> Callable[[Sequence[Tensor], Sequence[Tensor]
 
 @torch.no_grad()
 def refresh_statistics(model: nn.Module, batches: Iterable[Batch]) -> None:
-    """Batch-norm statistics of averaged weights: one pass over `batches`, which are the training part."""
+    """Batch-norm statistics of averaged weights: one pass over `batches`, which are the training part.
+
+    A network without any is left as it is, and no batch is made.
+    """
     train_mode(model)
     norms = [m for m in model.modules() if isinstance(m, nn.BatchNorm1d) and m.training]
+    if not norms:
+        model.eval()
+        return
     momenta = [norm.momentum for norm in norms]
     for norm in norms:
         norm.reset_running_stats()

@@ -7,9 +7,9 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 import torch
 
-from cgcnn.graph_table import COLUMNS, GEOMETRY, GraphTable
+from cgcnn.graph_table import COLUMNS, GraphTable
 
-_COLUMNS = {name: of for name, (_, of) in COLUMNS.items() if name not in GEOMETRY}
+_COLUMNS = {name: of for name, (_, of) in COLUMNS.items() if name != "symmetry"}
 _LENGTHS = tuple(dict.fromkeys(_COLUMNS.values()))
 
 
@@ -49,9 +49,10 @@ class Batch:
 
     numbers (S,) atomic numbers; occupancies (S,); site (S,) the atom of each species. crystal (N,) the crystal of
     each atom; num_atoms (B,). centres, neighbours (E,) the atoms i and j of each edge, sorted by i; distances
-    (E,) Å. environment (N, K) surroundings of the atoms, K = 0 without. rows (B,) the crystals' rows in the data
-    set; targets (B, T) in their units, NaN where missing; global_features (B, G) numbers of the whole crystals.
-    pairs: their radial histograms, where the graphs are these and not edges.
+    (E,) Å; multiplicity (E,) how many images each edge is, (0,) where all are one. environment (N, K) surroundings of
+    the atoms, K = 0 without. lattice (B, 3, 3) Å and frac_coords (N, 3) of the cells. rows (B,) the crystals' rows in
+    the data set; targets (B, T) in their units, NaN where missing; global_features (B, G) numbers of the whole
+    crystals. pairs: their radial histograms, where the graphs are these and not edges.
     """
 
     numbers: torch.Tensor
@@ -62,7 +63,10 @@ class Batch:
     centres: torch.Tensor
     neighbours: torch.Tensor
     distances: torch.Tensor
+    multiplicity: torch.Tensor
     environment: torch.Tensor
+    lattice: torch.Tensor
+    frac_coords: torch.Tensor
     rows: torch.Tensor
     targets: torch.Tensor | None = None
     global_features: torch.Tensor | None = None
@@ -111,6 +115,9 @@ class Collator:
             centres=atoms.repeat_interleave(column["degree"]),
             neighbours=column["neighbours"] + first_atom.repeat_interleave(length["edges"]),
             distances=column["distances"],
+            multiplicity=column["multiplicity"],
+            lattice=column["lattice"].float().view(-1, 3, 3),
+            frac_coords=column["frac_coords"].float().view(-1, 3),
             environment=column["environment"].view(len(atoms), -1),
             rows=rows,
             targets=None if self.targets is None else self.targets[rows],

@@ -13,8 +13,8 @@ import numpy as np
 
 from cgcnn.labels import parse_number
 
-ID_KEYS = ("id", "material_id", "cif_id", "jid", "name")
-STRUCTURE_KEYS = ("structure", "cif", "atoms")
+ID_KEYS = ("id", "material_id", "cif_id", "file_id", "jid", "name")
+STRUCTURE_KEYS = ("structure", "final_structure", "cif", "atoms")
 LABEL_KEYS = ("targets", "properties")
 MAX_FAULTS = 10_000  # of one key that are kept: a key that is never a number is no label, and has none
 
@@ -43,11 +43,13 @@ def entry_id(key: str | None, entry: object) -> str:
 def structure_file(entry: Mapping) -> tuple[str, bytes]:
     """Suffix and content of the structure as a file; `read_crystal` tells what is wrong with the content.
 
-    `structure` is pymatgen's dict, `cif` the text of a CIF, `atoms` JARVIS's dict. Raises EntryError for an entry
-    that has none, and for atoms that are none.
+    `structure` or `final_structure` is pymatgen's dict, `cif` the text of a CIF, `atoms` JARVIS's dict. Raises
+    EntryError for an entry that has none, and for atoms that are none.
     """
     for name in STRUCTURE_KEYS:
         content = entry.get(name)
+        if isinstance(content, EntryError):  # what a reader of the entries has found out
+            raise content
         if not content:
             continue
         if isinstance(content, str):
@@ -56,7 +58,7 @@ def structure_file(entry: Mapping) -> tuple[str, bytes]:
         if name == "atoms" and isinstance(content, Mapping) and "lattice_mat" in content:
             content = _from_jarvis(content)
         return ".json", json.dumps(content, separators=(",", ":")).encode()
-    raise EntryError(f"no {', '.join(STRUCTURE_KEYS[:-1])} or {STRUCTURE_KEYS[-1]}")
+    raise EntryError("no structure, cif or atoms")
 
 
 def is_data(key: str | None, entry: object) -> bool:

@@ -1,4 +1,4 @@
-"""A JSON file of crystals and labels → a data folder in its cache, so that everything else reads folders alone.
+"""A JSON file or pickle of crystals and labels → a data folder in its cache: everything else reads folders alone.
 
 The folder holds a structure file an entry and an id_prop.csv; a manifest beside it says which state of the data
 file that is, and which entry became which file. An entry that has not changed keeps its file untouched, so that its
@@ -15,16 +15,19 @@ import math
 import os
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from cgcnn.data_entries import EntryError, Labels, entry_id, is_data, structure_file
 from cgcnn.files import alone, replacing, write_text
-from cgcnn.json_stream import Hashed, JsonError, members, opened
+from cgcnn.json_stream import Hashed, JsonError, members, opened, opened_bytes
 from cgcnn.labels import DataError
+from cgcnn.pickled_entries import pickled_entries
+from cgcnn.pickled_records import PickleError
 
-SUFFIXES = (".json", ".jsonl", ".json.gz", ".jsonl.gz")
+SUFFIXES = (".json", ".jsonl", ".pkl", ".json.gz", ".jsonl.gz", ".pkl.gz")
 VERSION = 2  # of the manifest and of how entries become files
 _RACY = 2_000_000_000  # ns; a file that changed this shortly before it was read may change again unseen
 _SAFE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+=@-]{0,99}")
@@ -49,7 +52,7 @@ class Unpacked:
 
 def has_data_suffix(path: Path) -> bool:
     """Whether the name is that of a data file."""
-    return _name(path).endswith((".json", ".jsonl"))
+    return _name(path).endswith((".json", ".jsonl", ".pkl"))
 
 
 def _name(path: Path) -> str:
@@ -105,14 +108,15 @@ class _Unpacking:
 
     def run(self) -> Unpacked:
         status, seen, number = os.stat(self.path), time.time_ns(), 0
-        with opened(self.path, bar=True) as (file, raw):
-            found = members(file, lines=_name(self.path).endswith(".jsonl"))
+        with _entries(self.path) as (found, raw):
             try:
                 for number, (key, entry) in enumerate(found, start=1):
                     self._take(number, key, entry)
                     self.check_stop()
             except JsonError as error:
                 raise DataError(f"{self.path}: not JSON, in entry {number + 1}: {error}") from None
+            except PickleError as error:
+                raise DataError(f"{self.path}: {error}") from None
             digest = raw.digest()
         if not number:
             raise DataError(f"{self.path}: no entries")
@@ -177,6 +181,17 @@ class _Unpacking:
             writer.writerow([crystal_id, *cells])
         (self.cache / "manifest.json").unlink(missing_ok=True)
         write_text(self.folder / "id_prop.csv", text.getvalue())
+
+
+@contextmanager
+def _entries(path: Path) -> Iterator[tuple[Iterator[tuple[str | None, object]], Hashed]]:
+    """The entries of a data file, each with the key that it stands under, and the bytes of the file."""
+    if _name(path).endswith(".pkl"):
+        with opened_bytes(path, bar=True) as (data, raw):
+            yield pickled_entries(data, path), raw
+        return
+    with opened(path, bar=True) as (file, raw):
+        yield members(file, lines=_name(path).endswith(".jsonl")), raw
 
 
 def _current(path: Path, cache: Path, folder: Path) -> Unpacked | None:

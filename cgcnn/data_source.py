@@ -1,4 +1,4 @@
-"""Where crystals and labels lie: a data folder, or a data file that was made one."""
+"""Where crystals and labels lie: a data folder, a data file that was made one, or a folder of pickled parts."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from pathlib import Path
 
 from cgcnn.data_file import SUFFIXES, has_data_suffix, unpack
 from cgcnn.files import cache_folder
-from cgcnn.labels import DataError, LabelTable, raise_all, read_labels
+from cgcnn.labels import DataError, LabelTable, joined_labels, raise_all, read_labels
+from cgcnn.pickled_splits import part_files
 from cgcnn.structures import StructureError, find_structure_names
 
 MAX_LISTED = 100
@@ -21,7 +22,8 @@ class DataSource:
 
     path: as it was named. folder: that of the structure files and tables. cache: that of the graphs. files: id → name
     of its structure file. lacking: id → why there is none. entries: id → its number in a data file; none in a folder.
-    faults: lines of what is wrong in a data file; who uses the labels has to refuse them.
+    faults: lines of what is wrong in a data file; who uses the labels has to refuse them. parts: the data files of a
+    folder of pickled parts, whose entries are all of theirs.
     """
 
     path: Path
@@ -31,6 +33,12 @@ class DataSource:
     lacking: dict[str, str] = field(default_factory=dict)
     entries: dict[str, int] = field(default_factory=dict)
     faults: list[str] = field(default_factory=list)
+    parts: dict[str, DataSource] = field(default_factory=dict)
+
+    @property
+    def folders(self) -> list[Path]:
+        """Where the tables lie."""
+        return [part.folder for part in self.parts.values()] or [self.folder]
 
     @property
     def is_file(self) -> bool:
@@ -43,6 +51,9 @@ class DataSource:
 
     def where(self, crystal_id: str) -> str:
         """Where the crystal of this id stands, for messages."""
+        for part in self.parts.values():
+            if crystal_id in part.entries:
+                return part.where(crystal_id)
         if self.is_file:
             return f"{self.path}, entry {self.entries[crystal_id]} ({crystal_id})"
         return self.files.get(crystal_id, str(self.folder / f"{crystal_id}.cif"))
@@ -53,7 +64,8 @@ class DataSource:
             if not needed and not self.table.exists():
                 return None
             return read_labels(self.table, known_ids=self.files if needed else (), labels_needed=needed)
-        labels = read_labels(self.folder / "id_prop.csv", labels_needed=False)
+        tables = [read_labels(folder / "id_prop.csv", labels_needed=False) for folder in self.folders]
+        labels = joined_labels(tables) if len(tables) > 1 else tables[0]
         if labels.names:
             return replace(labels, path=self.path)
         if needed:
@@ -74,6 +86,9 @@ def open_source(
 
     cache_dir: see `cache_folder`. verify, check_stop: see `unpack`.
     """
+    if path.is_dir() and (files := part_files(path)):
+        options = {"cache_dir": cache_dir, "verify": verify, "check_stop": check_stop}
+        return _joined(path, cache_folder(path, cache_dir), {p: open_source(f, **options) for p, f in files.items()})
     if path.is_dir():
         try:
             return DataSource(path, path, cache_folder(path, cache_dir), find_structure_names(path))
@@ -94,6 +109,24 @@ def open_source(
         entries={i: number for number, i, _, _ in unpacked.entries},
         faults=unpacked.faults,
     )
+
+
+def _joined(path: Path, cache: Path, parts: dict[str, DataSource]) -> DataSource:
+    """The parts as one; an id that stands in two is among the faults, and is that of the first."""
+    files, lacking, entries, faults = {}, {}, {}, []
+    first: dict[str, DataSource] = {}
+    for part in parts.values():
+        faults += part.faults
+        for crystal_id, number in part.entries.items():
+            if (other := first.setdefault(crystal_id, part)) is not part:
+                faults.append(f"{part.where(crystal_id)}: its id stands in {other.where(crystal_id)}, too")
+                continue
+            entries[crystal_id] = number
+            if crystal_id in part.files:
+                files[crystal_id] = part.files[crystal_id]
+            else:
+                lacking[crystal_id] = part.lacking[crystal_id]
+    return DataSource(path, path, cache, files, lacking, entries, faults, parts)
 
 
 def beside(path: Path, name: str) -> Path | None:

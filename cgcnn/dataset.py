@@ -28,7 +28,9 @@ from cgcnn.labels import (
     read_auxiliary,
     read_categories,
 )
+from cgcnn.pickled_splits import split_of_parts
 from cgcnn.radial import num_intervals
+from cgcnn.splits import Split
 from cgcnn.store import GraphStore
 from cgcnn.targets import target_tasks
 from cgcnn.tasks import (
@@ -42,6 +44,8 @@ from cgcnn.tasks import (
     TaskSet,
 )
 
+# Networks that learn the vectors of the elements, and the last element in the table of each.
+LAST_ELEMENT = {"ecnet": 99, "crystalformer": 98}
 CATEGORY_NAME = "material_type"
 
 
@@ -52,6 +56,7 @@ class Dataset:
     elements: element vectors (119, F₀). global_features: (n, G), if the flags ask for any; the last of them are
     crystal_features, by name, of the table `features`. notes: lines that the user should read. failed: id → reason,
     of crystals that were left out. unnamed: one target from a table without header.
+    split: that of the data itself, where it comes in parts.
     """
 
     ids: list[str]
@@ -65,6 +70,7 @@ class Dataset:
     failed: dict[str, str] = field(default_factory=dict)
     features: CrystalTable | None = None
     crystal_features: tuple[str, ...] = ()
+    split: Split | None = None
 
     @cached_property
     def atoms(self) -> sparse.csr_matrix:
@@ -117,8 +123,8 @@ def load_dataset(
             "--conditional-loss needs a regression target that is the band gap, with gap in its name; "
             f"there are {', '.join(task.name for task in task_set.targets)}"
         )
-    if args.model == "ecnet":
-        elements = learned_elements()
+    if args.model in LAST_ELEMENT:
+        elements = learned_elements(LAST_ELEMENT[args.model])
     else:
         elements = atom_features(args.atom_features, beside(path, "atom_init.json"))
     _check_elements(graphs, ids, elements)
@@ -140,11 +146,14 @@ def load_dataset(
         failed,
         features,
         names,
+        split_of_parts({name: part.entries for name, part in source.parts.items()}, ids) if source.parts else None,
     )
 
 
 def graph_settings(args: Namespace) -> GraphSettings:
     """What the flags say about graphs."""
+    if args.model == "crystalformer":
+        return GraphSettings(args.image_cutoff, images=True, symmetry=needs_symmetry(args.global_features))
     if args.model == "ecnet":
         cell_only = {} if args.use_pbc else {"max_num_nbr": args.max_num_nbr, "neighbours": args.neighbors}
         return GraphSettings(

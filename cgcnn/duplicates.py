@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from cgcnn.graph import build_graph
 from cgcnn.graph_table import GraphTable
 from cgcnn.splits import PARTS, Split
 
@@ -55,6 +56,8 @@ def _profile(table: GraphTable, row: int) -> np.ndarray:
     An atom with fewer neighbours has NaN for those it lacks. A disordered site counts as its first element.
     """
     graph = table.graph(row)
+    if len(graph.elements) or len(graph.multiplicity):  # of histograms, or of images that are not sorted by distance
+        graph = build_graph(table.crystal(row))
     first = np.unique(graph.site, return_index=True)[1]
     numbers = graph.numbers[first]
     distances = np.full((len(numbers), NEIGHBOURS), np.nan)

@@ -46,10 +46,10 @@ def element_table() -> torch.Tensor:
     return torch.from_numpy(table)
 
 
-def learned_elements() -> torch.Tensor:
-    """For networks that learn the vectors themselves (119, 1): 0, NaN for elements that have no place in it."""
+def learned_elements(last: int = NUM_LEARNED - 1) -> torch.Tensor:
+    """For networks that learn the vectors themselves (119, 1): 0, NaN for elements beyond the last of its table."""
     table = torch.zeros(MAX_NUMBER + 1, 1)
-    table[0], table[NUM_LEARNED:] = torch.nan, torch.nan
+    table[0], table[last + 1 :] = torch.nan, torch.nan
     return table
 
 

@@ -113,13 +113,17 @@ def below_one(text: str) -> float:
     return number
 
 
-def choice(*names: str) -> Callable[[str], str]:
-    """One of these names, in any case."""
-    by_lower = {name.lower(): name for name in names}
+def choice(*names: str, **others: str) -> Callable[[str], str]:
+    """One of these names, in any case, with dashes or underscores. others: second spelling → name."""
+    by_lower = others | {_folded(name): name for name in names}
 
     def convert(text: str) -> str:
-        if text.lower() not in by_lower:
+        if _folded(text) not in by_lower:
             raise argparse.ArgumentTypeError(f"{text!r} is not one of {', '.join(names)}")
-        return by_lower[text.lower()]
+        return by_lower[_folded(text)]
 
     return convert
+
+
+def _folded(name: str) -> str:
+    return name.lower().replace("-", "_")

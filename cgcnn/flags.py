@@ -7,48 +7,14 @@ import argparse
 from cgcnn.component_splits import NAMES as COMPONENT_SPLITS
 from cgcnn.flag_kinds import at_least, duration, ratio, share
 from cgcnn.labels import DataError
-from cgcnn.network_flags import NETWORKS, add_element_network, add_graph, add_learning, add_network
+from cgcnn.network_flags import NETWORKS, add_crystalformer, add_element_network, add_graph, add_learning, add_network
+from cgcnn.presets import PRESETS
 from cgcnn.task_flags import add_loss, add_tasks
 
 EXIT_BAD_INPUT = 2
 EXIT_SOME_FAILED = 3
 EXIT_STOPPED = 75  # sysexits: try again later; the run was saved and can be resumed
 PARTS = ("train", "val", "test")
-# Flags that a preset sets; what the user gives wins.
-PRESETS: dict[str, dict] = {
-    # For a few hundred to a few thousand labels; README.md says what each part of it is worth.
-    "accurate": {
-        "atom_features": "json+properties",
-        "environment": True,
-        "global_features": "valence+slab",
-        "auxiliary_tasks": True,
-        "aux_task1_weight": 0.0,
-        "aux_task2_weight": 0.2,
-        "aux_task3_weight": 0.0,
-        "loss": "l1",
-        "optim": "AdamW",
-        "lr": 0.006,
-        "weight_decay": 0.01,
-        "scheduler": "one-cycle",
-        "batch_size": 32,
-        "epochs": 120,
-        "ensemble": 5,
-    },
-    # For a few hundred alloys of some elements.
-    "alloys": {"model": "ecnet", "reference": "composition", "ema": 0.99},
-}
-# How a network learns unless it is told otherwise: below a preset, and what the user gives wins.
-MODEL_DEFAULTS: dict[str, dict] = {
-    "ecnet": {
-        "loss": "l1",
-        "optim": "Adam",
-        "lr": 0.001,
-        "scheduler": "step",
-        "lr_milestones": [],
-        "batch_size": 128,
-        "epochs": 500,
-    },
-}
 
 
 class Parser(argparse.ArgumentParser):
@@ -69,8 +35,8 @@ def training_parser() -> Parser:
         "data_options",
         nargs="+",
         metavar="DIR [OPTION ...]",
-        help="data folder, or a JSON file of crystals and labels; then, as in the original code, max_num_nbr radius "
-        "dmin step random_seed",
+        help="data folder, also of pickled parts, or a JSON file or pickle of crystals and labels; then, as in the "
+        "original code, max_num_nbr radius dmin step random_seed",
     )
     _add_setup(parser.add_argument_group("run"))
     _add_start(parser.add_argument_group("starting point and amount of data"))
@@ -81,13 +47,14 @@ def training_parser() -> Parser:
     add_graph(parser.add_argument_group("crystal graph"))
     add_network(parser.add_argument_group("network"))
     add_element_network(parser.add_argument_group("network ecnet"))
+    add_crystalformer(parser.add_argument_group("network crystalformer"))
     add_learning(parser.add_argument_group("learning"))
     return parser
 
 
 def _add_setup(group) -> None:
     add = group.add_argument
-    add("--config", metavar="FILE", help="TOML file of flags; every run writes its own to result/")
+    add("--config", metavar="FILE", help="TOML or JSON file of flags; every run writes its own to result/")
     add("--preset", choices=sorted(PRESETS), help="a set of flags; those given beside it win")
     add("--out-dir", default=".", metavar="DIR", help="where result/ and checkpoints are written (default: .)")
     add("--run-name", default="", metavar="NAME", help="suffix of the run's id")
@@ -198,6 +165,12 @@ def _add_data(group) -> None:
         default = None if part == "train" else 0.1
         add(f"--{part}-ratio", type=ratio, default=default, metavar="R", help=f"share of crystals ({text})")
         add(f"--{part}-size", type=at_least(0), metavar="N", help="the same as a number")
+    add(
+        "--target-set",
+        metavar="NAME",
+        help="the folder DIR/NAME of pickled train, val and test parts; of a published set also its targets, units, "
+        "epochs and batch size",
+    )
     add("--split-file", metavar="CSV", help="table cif_id,split with train, val or test")
     add("--folds", type=at_least(0), default=0, metavar="K", help="K-fold cross-validation")
     add(

@@ -9,16 +9,15 @@ from dataclasses import asdict, dataclass
 import numpy as np
 
 from cgcnn import environment, radial
-from cgcnn.cif import StructureError
 from cgcnn.crystal import Crystal
+from cgcnn.images import Images, joined_images, merged_images, no_images
+from cgcnn.pairs import cartesian, pairs_within
 from cgcnn.symmetry import cell_and_symmetry
 
 # Part of the key of every stored graph: raise it when build_graphs would give other numbers.
-GRAPH_VERSION = 5
+GRAPH_VERSION = 6
 # Å; a first search this wide finds twelve neighbours in most crystals at a fraction of the cost.
 FIRST_SEARCH = 4.5
-# Pairs one search may return: 12 neighbours never need more; a cell too dense to be a crystal does.
-MAX_PAIRS = 20_000_000
 # Pairs whose surroundings are summed at once: enough that a step's overhead does not count, and no more memory.
 PAIRS_AT_ONCE = 4_000
 
@@ -34,7 +33,8 @@ class GraphSettings:
     surroundings of every atom (cgcnn/environment.py). symmetry: with the crystal's own (cgcnn/symmetry.py).
     histogram: intervals of the grid of radial histograms (cgcnn/radial.py) of all pairs within the radius, which then
     take the place of edges; 0 = edges. periodic: without, the histograms are of the cell alone, as if nothing stood
-    around it, and of the max_num_nbr neighbours of each atom.
+    around it, and of the max_num_nbr neighbours of each atom. images: edges are to every image within the radius, the
+    atom itself included, merged (cgcnn/images.py).
     """
 
     radius: float = 8.0
@@ -46,6 +46,7 @@ class GraphSettings:
     symmetry: bool = False
     histogram: int = 0
     periodic: bool = True
+    images: bool = False
 
     def __post_init__(self) -> None:
         if self.neighbours not in ("shell", "classic"):
@@ -71,7 +72,8 @@ class CrystalGraph:
     atom; neighbours (E,) the neighbour j of each edge and distances (E,) Å, edges sorted by their centre i.
     environment (N, K) the surroundings of every atom; K = 0 without. lattice (3, 3) Å and frac_coords (N, 3) are
     the crystal's own. symmetry (9,) as `cell_and_symmetry` gives it; (0,) without. elements, amounts, pair_bins, bins
-    and counts are those of a RadialHistogram, (0,) each where there are edges instead.
+    and counts are those of a RadialHistogram, (0,) each where there are edges instead. multiplicity (E,) of merged
+    images, whose edges are sorted by neighbour, too; (0,) where every edge is one.
     """
 
     numbers: np.ndarray
@@ -89,6 +91,7 @@ class CrystalGraph:
     pair_bins: np.ndarray
     bins: np.ndarray
     counts: np.ndarray
+    multiplicity: np.ndarray
 
     @property
     def num_atoms(self) -> int:
@@ -113,18 +116,15 @@ def build_graphs(
     if not crystals:
         return []
     num_atoms = np.array([crystal.num_sites for crystal in crystals])
-    pairs = [_NO_PAIRS if settings.histogram else _find_pairs(crystal, settings) for crystal in crystals]
     first_atom = np.cumsum(num_atoms) - num_atoms
-    centre = np.concatenate([pair[0] + start for pair, start in zip(pairs, first_atom, strict=True)])
-    neighbour, image, distance = (np.concatenate([pair[k] for pair in pairs]) for k in (1, 2, 3))
-    order = select_neighbours(centre, distance, int(num_atoms.sum()), settings)
-    centre, neighbour, distance = centre[order], neighbour[order], distance[order]
-    degree = np.bincount(centre, minlength=int(num_atoms.sum()))
-    if moved is not None:
-        distance = _distances(moved, centre, neighbour + np.repeat(first_atom, num_atoms)[centre], image[order])
-        crystals = moved
-    if settings.padded:
-        neighbour, distance, degree = _pad(neighbour, distance, degree, settings)
+    if settings.histogram:
+        edges = no_images(int(num_atoms.sum()))
+    elif settings.images:
+        edges = joined_images([_images(crystal, settings) for crystal in moved or crystals])
+    else:
+        edges = _neighbours(crystals, settings, moved)
+    degree, neighbour, distance, multiplicity = edges
+    crystals = moved or crystals
     last_edge = np.cumsum(degree)[np.cumsum(num_atoms) - 1]
     graphs = []
     edge = 0
@@ -142,11 +142,31 @@ def build_graphs(
                 lattice=crystal.lattice,
                 frac_coords=crystal.frac_coords,
                 symmetry=cell_and_symmetry(crystal) if settings.symmetry else np.zeros(0),
+                multiplicity=multiplicity[edge:end].astype(np.float32),
                 **vars(_histogram(crystal, settings) if settings.histogram else radial.nothing()),
             )
         )
         edge = end
     return graphs
+
+
+def _neighbours(
+    crystals: Sequence[Crystal], settings: GraphSettings, moved: Sequence[Crystal] | None
+) -> tuple[np.ndarray, ...]:
+    """Degree (N,) of all atoms of several crystals, neighbour and distance (E,) of all their edges, and nothing."""
+    num_atoms = np.array([crystal.num_sites for crystal in crystals])
+    pairs = [_find_pairs(crystal, settings) for crystal in crystals]
+    first_atom = np.cumsum(num_atoms) - num_atoms
+    centre = np.concatenate([pair[0] + start for pair, start in zip(pairs, first_atom, strict=True)])
+    neighbour, image, distance = (np.concatenate([pair[k] for pair in pairs]) for k in (1, 2, 3))
+    order = select_neighbours(centre, distance, int(num_atoms.sum()), settings)
+    centre, neighbour, distance = centre[order], neighbour[order], distance[order]
+    degree = np.bincount(centre, minlength=int(num_atoms.sum()))
+    if moved is not None:
+        distance = _distances(moved, centre, neighbour + np.repeat(first_atom, num_atoms)[centre], image[order])
+    if settings.padded:
+        neighbour, distance, degree = _pad(neighbour, distance, degree, settings)
+    return degree, neighbour, distance, np.zeros(0)
 
 
 def select_neighbours(
@@ -185,10 +205,10 @@ def _find_pairs(crystal: Crystal, settings: GraphSettings) -> tuple[np.ndarray, 
         # A neighbour at the cutoff itself must not depend on rounding: the cell may be turned or repeated.
         radius += settings.tie
         if radius > FIRST_SEARCH:
-            pairs = _search(crystal, FIRST_SEARCH)
+            pairs = pairs_within(crystal, FIRST_SEARCH)
             if _is_enough(pairs, crystal.num_sites, FIRST_SEARCH, settings):
                 return pairs
-    return _search(crystal, radius)
+    return pairs_within(crystal, radius)
 
 
 def _is_enough(pairs: tuple, num_atoms: int, radius: float, settings: GraphSettings) -> bool:
@@ -198,9 +218,15 @@ def _is_enough(pairs: tuple, num_atoms: int, radius: float, settings: GraphSetti
     return bool((np.bincount(centre[inside], minlength=num_atoms) >= settings.max_num_nbr).all())
 
 
+def _images(crystal: Crystal, settings: GraphSettings) -> Images:
+    """Every image within the radius; one at the radius itself does not depend on rounding."""
+    centre, neighbour, _, distance = pairs_within(crystal, settings.radius + settings.tie)
+    return merged_images(crystal.num_sites, centre, neighbour, distance)
+
+
 def _histogram(crystal: Crystal, settings: GraphSettings) -> radial.RadialHistogram:
     """Of the pairs within the radius; what lies at the cutoff itself does not depend on rounding."""
-    centre, neighbour, _, distance = _search(crystal, settings.radius + settings.tie, periodic=settings.periodic)
+    centre, neighbour, _, distance = pairs_within(crystal, settings.radius + settings.tie, periodic=settings.periodic)
     if not settings.periodic:
         kept = select_neighbours(centre, distance, crystal.num_sites, settings)
         centre, neighbour, distance = centre[kept], neighbour[kept], distance[kept]
@@ -209,37 +235,14 @@ def _histogram(crystal: Crystal, settings: GraphSettings) -> radial.RadialHistog
     )
 
 
-def _search(crystal: Crystal, radius: float, *, periodic: bool = True) -> tuple[np.ndarray, ...]:
-    """Centre, neighbour, image of its cell (P, 3) and distance (Å) of all pairs within a radius."""
-    from pymatgen.optimization.neighbors import find_points_in_spheres
-
-    lattice = np.ascontiguousarray(crystal.lattice, dtype=float)
-    volume = abs(np.linalg.det(lattice))
-    expected = crystal.num_sites**2 * 4.19 * radius**3 / volume if volume > 0 else np.inf
-    if not expected < MAX_PAIRS:
-        raise StructureError(f"cell volume {volume:.3g} Å³ is too small for {crystal.num_sites} atoms")
-    points = _points(crystal)
-    centre, neighbour, image, distance = find_points_in_spheres(
-        points, points, r=radius, pbc=_PERIODIC if periodic else _ALONE, lattice=lattice, tol=1e-8
-    )
-    other = (centre != neighbour) | (distance > 1e-8)
-    return centre[other], neighbour[other], image[other], distance[other]
-
-
-def _points(crystal: Crystal) -> np.ndarray:
-    """Cartesian coordinates (N, 3), Å."""
-    # Row by row, as pymatgen does: a product of matrices rounds differently, and reorders equal distances.
-    return np.matmul(crystal.frac_coords[:, None, :], crystal.lattice).reshape(-1, 3)
-
-
 def _environments(crystals: Sequence[Crystal], settings: GraphSettings) -> np.ndarray:
     """Surroundings of the atoms of all crystals, one after another (ΣN, K) float32; K = 0 if not asked for."""
     if not settings.environment:
         return np.zeros((sum(crystal.num_sites for crystal in crystals), 0), dtype=np.float32)
     features, waiting, num_pairs = [], [], 0
     for crystal in crystals:
-        points = _points(crystal)
-        centre, neighbour, image, _ = _search(crystal, environment.RADIUS)
+        points = cartesian(crystal)
+        centre, neighbour, image, _ = pairs_within(crystal, environment.RADIUS)
         vectors = points[neighbour] + image @ crystal.lattice - points[centre]
         waiting.append((crystal, centre, neighbour, vectors))
         num_pairs += len(centre)
@@ -259,7 +262,3 @@ def _pad(neighbour: np.ndarray, distance: np.ndarray, degree: np.ndarray, settin
     padded_distance = np.full(size, settings.radius + 1.0)
     padded_neighbour[slot], padded_distance[slot] = neighbour, distance
     return padded_neighbour.ravel(), padded_distance.ravel(), np.full(len(degree), settings.max_num_nbr)
-
-
-_PERIODIC, _ALONE = np.ones(3, dtype=np.int64), np.zeros(3, dtype=np.int64)
-_NO_PAIRS = (np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64), np.zeros((0, 3)), np.zeros(0))

@@ -27,9 +27,12 @@ COLUMNS = {
     "pair_bins": ("<i4", "pairs"),
     "bins": ("<i2", "bins"),
     "counts": ("<f4", "bins"),
+    "multiplicity": ("<f4", "multiplicity"),
 }
-GEOMETRY = ("lattice", "frac_coords", "symmetry")  # what no network reads
-LENGTHS = ("species", "atoms", "edges", "environment", "cell", "coordinates", "symmetry", "elements", "pairs", "bins")
+LENGTHS = (
+    *("species", "atoms", "edges", "environment", "cell", "coordinates", "symmetry", "elements", "pairs", "bins"),
+    "multiplicity",
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,4 +98,5 @@ def lengths_of(graph: CrystalGraph) -> dict[str, int]:
         "elements": len(graph.elements),
         "pairs": len(graph.pair_bins),
         "bins": len(graph.bins),
+        "multiplicity": len(graph.multiplicity),
     }

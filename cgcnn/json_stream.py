@@ -150,6 +150,16 @@ class Hashed(io.RawIOBase):
 @contextmanager
 def opened(path: Path, *, bar: bool = False) -> Iterator[tuple[TextIO, Hashed]]:
     """The text of a data file, unpacked if it is a gzip file, and its bytes. Raises DataError where it cannot be."""
+    try:
+        with opened_bytes(path, bar=bar) as (data, raw):
+            yield io.TextIOWrapper(data, encoding="utf-8-sig"), raw
+    except UnicodeDecodeError:
+        raise DataError(f"{path}: not a text file in UTF-8") from None
+
+
+@contextmanager
+def opened_bytes(path: Path, *, bar: bool = False) -> Iterator[tuple[BinaryIO, Hashed]]:
+    """The same before it is text."""
     from tqdm import tqdm
 
     look = {"desc": path.name, "unit": "B", "unit_scale": True, "leave": False, "disable": None if bar else True}
@@ -159,9 +169,6 @@ def opened(path: Path, *, bar: bool = False) -> Iterator[tuple[TextIO, Hashed]]:
             file.seek(0)
             raw = Hashed(file, progress.update)
             buffered = io.BufferedReader(raw, 1 << 20)
-            data = gzip.GzipFile(fileobj=buffered) if is_packed else buffered
-            yield io.TextIOWrapper(data, encoding="utf-8-sig"), raw
-    except UnicodeDecodeError:
-        raise DataError(f"{path}: not a text file in UTF-8") from None
+            yield (gzip.GzipFile(fileobj=buffered) if is_packed else buffered), raw
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise DataError(f"{path}: not a whole gzip file ({error})") from None

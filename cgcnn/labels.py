@@ -85,6 +85,20 @@ def read_labels(
     return LabelTable(path, ids, columns, np.array(values, dtype=np.float64).reshape(len(ids), width - 1), has_header)
 
 
+def joined_labels(tables: Sequence[LabelTable]) -> LabelTable:
+    """Several tables as one, with the columns of all; a row is that of the first table that has its id."""
+    names = list(dict.fromkeys(name for table in tables for name in table.names))
+    rows: dict[str, np.ndarray] = {}
+    for table in tables:
+        columns = [names.index(name) for name in table.names]
+        for crystal_id, values in zip(table.ids, table.values, strict=True):
+            if crystal_id not in rows:
+                rows[crystal_id] = np.full(len(names), math.nan)
+                rows[crystal_id][columns] = values
+    values = np.array(list(rows.values()), dtype=np.float64).reshape(len(rows), len(names))
+    return LabelTable(tables[0].path, list(rows), names, values, has_header=True)
+
+
 def read_categories(path: Path, ids: Sequence[str]) -> tuple[np.ndarray, str | None]:
     """The category of each id from all.csv, second column: 0 metal, 1 semiconductor, NaN unknown.
 
@@ -130,6 +144,12 @@ def raise_all(faults: Sequence[str], *, limit: int = MAX_REPORTED) -> None:
     if faults:
         more = [f"… and {len(faults) - limit} more"] if len(faults) > limit else []
         raise DataError("\n".join([*faults[:limit], *more]))
+
+
+def named_crystals(ids: Sequence[str]) -> str:
+    """The first of these ids, and how many more there are."""
+    more = f" and {len(ids) - 8} more" if len(ids) > 8 else ""
+    return f"the crystals {', '.join(ids[:8])}{more}"
 
 
 def read_rows(path: Path) -> list[tuple[int, list[str]]]:

@@ -9,9 +9,11 @@ from cgcnn.flags import training_parser
 
 _CSG = ("csgcnn", "csgann", "csginn")
 _GRAPH = ("cgcnn", *_CSG)
-_ECNET = ("ecnet",)
+_ECNET, _FORMER = ("ecnet",), ("crystalformer",)
 _Need = tuple[str, tuple, str]
-_ATOMS = "ecnet has states of elements, not of atoms and edges"
+_ATOMS = "ecnet and crystalformer have no edges with vectors of their own"
+_IN_FORMER = ("model", _FORMER, "it is a part of Crystalformer")
+_RECIPROCAL = "no head sums in reciprocal space"
 # flag → the flags that decide whether it acts, the values with which it does, and why only with these
 _NEEDS: dict[str, tuple[_Need, ...]] = {
     "residual": (("model", _CSG, "the convolution of cgcnn adds what it starts from already"),),
@@ -20,15 +22,17 @@ _NEEDS: dict[str, tuple[_Need, ...]] = {
     "dmin": (("model", _GRAPH, _ATOMS), ("edge_features", ("gaussian",), "it places Gaussians")),
     "step": (("model", _GRAPH, _ATOMS), ("edge_features", ("gaussian",), "it places Gaussians")),
     "loss_weights": (("loss", ("weighted",), "they are its parts"),),
-    "radius": (("model", _GRAPH, "ecnet has --cutoff"),),
-    "dropout": (("model", _GRAPH, "ecnet has none"),),
-    "atom_features": (("model", _GRAPH, "ecnet learns the vectors of the elements"),),
-    "learnable_atoms": (("model", _GRAPH, "ecnet learns the vectors of the elements already"),),
-    "atom_fea_len": (("model", _GRAPH, "ecnet has --hidden-channels"),),
-    "h_fea_len": (("model", _GRAPH, "ecnet has --tower-h1 and --tower-h2"),),
-    "n_conv": (("model", _GRAPH, "ecnet has --n-interactions"),),
-    "n_h": (("model", _GRAPH, "ecnet has --tower-h1 and --tower-h2"),),
-    "pooling": (("model", _GRAPH, "ecnet has --aggregation"),),
+    "adam_betas": (("optim", ("Adam", "AdamW"), "SGD has --momentum"),),
+    "sch_params": (("scheduler", ("inverse_sqrt_nowarmup",), "it is its number of steps"),),
+    "radius": (("model", _GRAPH, "ecnet has --cutoff, crystalformer --image-cutoff"),),
+    "dropout": (("model", _GRAPH, "ecnet and crystalformer have none"),),
+    "atom_features": (("model", _GRAPH, "ecnet and crystalformer learn the vectors of the elements"),),
+    "learnable_atoms": (("model", _GRAPH, "ecnet and crystalformer learn the vectors of the elements already"),),
+    "atom_fea_len": (("model", _GRAPH, "ecnet has --hidden-channels, crystalformer --model-dim"),),
+    "h_fea_len": (("model", _GRAPH, "ecnet has --tower-h1 and --tower-h2, crystalformer --embedding-dim"),),
+    "n_conv": (("model", _GRAPH, "ecnet has --n-interactions, crystalformer --num-layers"),),
+    "n_h": (("model", _GRAPH, "ecnet has --tower-h1 and --tower-h2, crystalformer --embedding-dim"),),
+    "pooling": (("model", _GRAPH, "ecnet has --aggregation, crystalformer the mean"),),
     **dict.fromkeys(("edge_features", "learnable_edges", "environment", "readout"), (("model", _GRAPH, _ATOMS),)),
     **dict.fromkeys(
         (
@@ -37,9 +41,24 @@ _NEEDS: dict[str, tuple[_Need, ...]] = {
         ),
         (("model", _ECNET, "it is a part of ECNet"),),
     ),
+    **dict.fromkeys(
+        (
+            *("num_layers", "model_dim", "ff_dim", "head_num", "embedding_dim", "norm_type", "scale_real", "domain"),
+            *("gauss_lb_real", "value_pe_dist_real", "value_pe_dist_max", "image_cutoff"),
+        ),
+        (_IN_FORMER,),
+    ),
+    **dict.fromkeys(
+        ("scale_reci", "gauss_lb_reci"), (_IN_FORMER, ("domain", ("multihead", "real-reci"), _RECIPROCAL))
+    ),
 }
+# network → its own needs
 _OF_ALL_PAIRS = (("use_pbc", (False,), "the histograms of ecnet are of all pairs"),)
-_NEEDS_OF_ECNET: dict[str, tuple[_Need, ...]] = {"max_num_nbr": _OF_ALL_PAIRS, "neighbors": _OF_ALL_PAIRS}
+_OF_ALL_IMAGES = (("model", (*_GRAPH, *_ECNET), "crystalformer takes all images"),)
+_NEEDS_OF: dict[str, dict[str, tuple[_Need, ...]]] = {
+    "ecnet": dict.fromkeys(("max_num_nbr", "neighbors"), _OF_ALL_PAIRS),
+    "crystalformer": dict.fromkeys(("max_num_nbr", "neighbors"), _OF_ALL_IMAGES),
+}
 
 
 def acts(args: Namespace, name: str) -> bool:
@@ -49,7 +68,7 @@ def acts(args: Namespace, name: str) -> bool:
 
 def _lacking(args: Namespace, name: str) -> _Need | None:
     """The first need of a flag that these settled flags do not meet."""
-    needs = _NEEDS.get(name, ()) + (_NEEDS_OF_ECNET.get(name, ()) if args.model == "ecnet" else ())
+    needs = _NEEDS.get(name, ()) + _NEEDS_OF.get(args.model, {}).get(name, ())
     return next((need for need in needs if getattr(args, need[0]) not in need[1]), None)
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
+from cgcnn.crystalformer import Crystalformer, CrystalformerConfig
 from cgcnn.csgnn import CSGANN, CSGCNN, CSGINN, CSGANNConfig, CSGConfig
 from cgcnn.ecnet import ECNet, ECNetConfig
 from cgcnn.layers import GatedConvolution as ConvLayer
@@ -28,6 +29,7 @@ MODELS: dict[str, tuple[type[nn.Module], type]] = {
     "csgann": (CSGANN, CSGANNConfig),
     "csginn": (CSGINN, CSGConfig),
     "ecnet": (ECNet, ECNetConfig),
+    "crystalformer": (Crystalformer, CrystalformerConfig),
 }
 
 

@@ -7,7 +7,7 @@ import argparse
 from cgcnn.augment import NONE
 from cgcnn.flag_kinds import Augmentations, at_least, augmentation, below_one, choice, ratio
 
-NETWORKS = ("cgcnn", "csgcnn", "csgann", "csginn", "ecnet")
+NETWORKS = ("cgcnn", "csgcnn", "csgann", "csginn", "ecnet", "crystalformer")
 
 
 def add_graph(group) -> None:
@@ -138,6 +138,39 @@ def add_element_network(group) -> None:
     )
 
 
+def add_crystalformer(group) -> None:
+    """Flags of Crystalformer, under their published names."""
+    add = group.add_argument
+    add("--num-layers", type=at_least(1), default=4, metavar="N", help="blocks of attention (4)")
+    add("--model-dim", type=at_least(1), default=128, metavar="N", help="vector of an atom (128)")
+    add("--ff-dim", type=at_least(1), default=512, metavar="N", help="second part of a block (512)")
+    add("--head-num", type=at_least(1), default=8, metavar="N", help="heads of the attention (8)")
+    add("--embedding-dim", nargs="*", type=at_least(1), default=[128], metavar="N", help="layers after pooling (128)")
+    add("--norm-type", choices=("no", "bn"), default="no", help="batch norm in these layers (no)")
+    add("--scale-real", nargs="+", type=at_least(0.1), default=[1.4], metavar="ANGSTROM", help="Gaussians' r0 (1.4)")
+    add("--gauss-lb-real", type=below_one, default=0.5, metavar="B", help="bound of their widths (0.5)")
+    add(
+        "--value-pe-dist-real", type=at_least(0), default=64, metavar="K", help="functions of distance in values (64)"
+    )
+    add(
+        "--value-pe-dist-max",
+        type=float,
+        default=-10.0,
+        metavar="ANGSTROM",
+        help="where they end; negative: in units of --scale-real (-10)",
+    )
+    add(
+        "--domain",
+        choices=("real", "multihead", "real-reci"),
+        default="real",
+        help="sums over images in real space; for half of the heads, or other blocks, in reciprocal space (real)",
+    )
+    add("--scale-reci", nargs="+", type=at_least(0.1), default=[2.2], metavar="ANGSTROM", help="there (2.2)")
+    add("--gauss-lb-reci", type=below_one, default=0.5, metavar="B", help="there (0.5)")
+    add("--image-cutoff", type=at_least(0.5), default=6.93, metavar="ANGSTROM", help="end of real sums (6.93)")
+    add("--converged", dest="image_cutoff", action="store_const", const=8.0, help="the same as --image-cutoff 8")
+
+
 def add_learning(group) -> None:
     """Flags of how it learns."""
     add = group.add_argument
@@ -147,8 +180,30 @@ def add_learning(group) -> None:
     add("--optim", type=choice("SGD", "Adam", "AdamW"), default="SGD", metavar="SGD|Adam|AdamW", help="(SGD)")
     add("--lr", "--learning-rate", type=number, default=0.01, metavar="LR", help="(0.01)")
     add("--momentum", type=number, default=0.9, metavar="M", help="of SGD (0.9)")
+    add(
+        "--adam-betas",
+        nargs=2,
+        type=below_one,
+        default=[0.9, 0.999],
+        metavar=("B1", "B2"),
+        help="of Adam and AdamW: how slowly the means of gradients and of their squares forget (0.9 0.999)",
+    )
     add("--weight-decay", "--wd", type=number, default=0.0, metavar="W", help="(0)")
-    add("--scheduler", choices=("step", "cosine", "one-cycle"), default="step", help="(step)")
+    add(
+        "--decay-biases",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="off: no decay of biases and of the scales of normalisations",
+    )
+    schedules = ("step", "cosine", "one-cycle", "inverse_sqrt_nowarmup", "const")
+    add(
+        "--scheduler",
+        type=choice(*schedules),
+        choices=schedules,
+        default="step",
+        help="inverse_sqrt_nowarmup: rate × √(T/(T+t)) after t steps (step)",
+    )
+    add("--sch-params", type=at_least(1.0), default=4000.0, metavar="T", help="of inverse_sqrt_nowarmup (4000)")
     add(
         "--lr-milestones",
         nargs="*",
@@ -179,7 +234,7 @@ def add_learning(group) -> None:
         type=at_least(0),
         default=0,
         metavar="EPOCHS",
-        help="average the steps of the last epochs (0: off)",
+        help="average the steps of the last epochs, and test this network beside that of the best epoch (0: off)",
     )
     add("--ensemble", type=at_least(1), default=1, metavar="N", help="networks trained and averaged (1)")
     add(

@@ -16,33 +16,58 @@ from cgcnn.component_splits import PUBLISHED, component_splits, left_out, num_co
 from cgcnn.data_source import beside
 from cgcnn.dataset import Dataset, graph_settings
 from cgcnn.first_guess import first_guess
-from cgcnn.labels import DataError
+from cgcnn.labels import DataError, named_crystals
 from cgcnn.losses import MultiTaskLoss, balanced_class_weights, has_trained_category, task_weights
 from cgcnn.metrics import task_metrics, validation_score
+from cgcnn.pickled_splits import part_file
 from cgcnn.prediction import GapRule
 from cgcnn.reference import FirstGuess
 from cgcnn.settings import flags_as_plain, network_config, split_settings
 from cgcnn.splits import Split, make_splits, read_split
+from cgcnn.target_sets import other_than_published
 from cgcnn.tasks import CATEGORY, TARGET, Normalizer
-from cgcnn.training import TrainingError, named_crystals
+from cgcnn.training import TrainingError
 
 
 def splits_of_run(args: Namespace, data: Dataset, say: Callable[[str], None] = lambda _: None) -> list[Split]:
     """The parts of every split that the flags ask for, the training part cut to its share. Raises DataError."""
+    others = [name for name in ("split_file", "split", "folds") if getattr(args, name)]
+    if data.split is not None and others:
+        say(f"{args.data_options[0]}: divided anew by --{others[0].replace('_', '-')}, not by its own folders")
     if args.split_file:
         split, unnamed = read_split(Path(args.split_file), data.ids, needs_val=args.is_validate)
         if unnamed:
             say(f"{args.split_file}: {len(unnamed)} crystals are not in it and are left out")
-        if split.val and not args.is_validate:
-            say(f"{args.split_file}: its {len(split.val)} validation crystals are trained on (--no-is-validate)")
-            split = Split(split.train + split.val, [], split.test)
-        splits = [split] * args.num_splits
+        splits = [_without_validation(split, args, args.split_file, say)] * args.num_splits
     elif args.split:
         splits = _by_components(args, data, say)
+    elif data.split is not None and not args.folds:
+        splits = [_of_folders(data.split, args, say)] * args.num_splits
     else:
         formulas = data.table.formulas
         splits = make_splits(formulas, split_settings(args), num_splits=args.num_splits, seed=args.seed)
     return [split.shortened(args.train_fraction, args.seed + k) for k, split in enumerate(splits)]
+
+
+def _of_folders(split: Split, args: Namespace, say: Callable[[str], None]) -> Split:
+    """The split of the data itself. Raises DataError where a part that is needed is empty."""
+    folder = Path(args.data_options[0])
+    for part in ("train", "val") if args.is_validate else ("train",):
+        if not split[part]:
+            path = part_file(folder, part)
+            why = "no crystal of it can be used" if path.exists() else "no such file"
+            raise DataError(f"{path}: {why}; --split-file and --folds divide the other folders anew")
+    if line := other_than_published(args.target_set, split):
+        say(line)
+    return _without_validation(split, args, str(folder), say)
+
+
+def _without_validation(split: Split, args: Namespace, where: str, say: Callable[[str], None]) -> Split:
+    """With --no-is-validate, the crystals of the validation part are trained on."""
+    if args.is_validate or not split.val:
+        return split
+    say(f"{where}: its {len(split.val)} validation crystals are trained on (--no-is-validate)")
+    return Split(split.train + split.val, [], split.test)
 
 
 def _by_components(args: Namespace, data: Dataset, say: Callable[[str], None]) -> list[Split]:

@@ -17,8 +17,8 @@ from cgcnn.tasks import CATEGORY, TARGET, Task, TaskSet
 from cgcnn.training import Epoch
 
 _OWN_FILES = (
-    r"(metrics|mae|baselines|failed|near_duplicates|overall_timing_summary|adaptive_weights_summary)\.csv|config\.toml|report\.html"
-    r"|split\d+_(ids|timing|history)\.csv|(split\d+_)?trained_model\.pt"
+    r"(metrics|mae|baselines|swa|failed|near_duplicates|overall_timing_summary|adaptive_weights_summary)\.csv|config\.toml|report\.html"
+    r"|split\d+_(ids|timing|history)\.csv|(split\d+_)?(trained|averaged|epoch)_model\.pt"
 )
 _TOP_FILES = ("checkpoint.pth.tar", "model_best.pth.tar", "test_results.csv")
 

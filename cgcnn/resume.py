@@ -21,7 +21,8 @@ from cgcnn.training import Epoch, Trainer
 class SplitResult:
     """One split, trained: its networks' states, its epochs, the sum of their best validation scores.
 
-    last: the states of the last epoch, where they are asked for.
+    last: the states of the last epoch, where they are asked for. averaged: whether a network's state is the average
+    of its last steps; others: then its best epoch's, else its average, None where it has none.
     """
 
     states: list[dict[str, Tensor]] = field(default_factory=list)
@@ -29,12 +30,17 @@ class SplitResult:
     score: float = 0.0
     lengths: list[int] = field(default_factory=list)  # epochs of each network
     last: list[dict[str, Tensor]] = field(default_factory=list)
+    others: list[dict[str, Tensor] | None] = field(default_factory=list)
+    averaged: list[bool] = field(default_factory=list)
 
     def add(self, trainer: Trainer, *, with_last: bool = False) -> None:
         """One more network of the split's ensemble."""
         self.states.append({name: value.cpu() for name, value in trainer.best_state.items()})
         if with_last:
             self.last.append({name: value.cpu() for name, value in trainer.validated_model().state_dict().items()})
+        other = trainer.other_state
+        self.others.append(None if other is None else {name: value.cpu() for name, value in other.items()})
+        self.averaged.append(trainer.is_averaged)
         self.history += trainer.history
         self.lengths.append(len(trainer.history))
         self.score += trainer.best_score
@@ -46,13 +52,18 @@ class SplitResult:
             "score": self.score,
             "lengths": self.lengths,
             "last": self.last,
+            "others": self.others,
+            "averaged": self.averaged,
         }
 
     @classmethod
     def from_dict(cls, saved: Mapping) -> SplitResult:
         history = [Epoch(**epoch) for epoch in saved["history"]]
-        lengths, last = list(saved.get("lengths", [])), list(saved.get("last", []))
-        return cls(list(saved["states"]), history, saved["score"], lengths, last)
+        states = list(saved["states"])
+        kept = {name: list(saved.get(name, [])) for name in ("lengths", "last")}
+        kept["others"] = list(saved.get("others", [None] * len(states)))
+        kept["averaged"] = list(saved.get("averaged", [False] * len(states)))
+        return cls(states, history, saved["score"], **kept)
 
 
 def check_same_run(

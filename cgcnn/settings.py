@@ -9,6 +9,7 @@ from dataclasses import fields
 from pathlib import Path
 
 from cgcnn.files import write_text
+from cgcnn.labels import DataError
 from cgcnn.model import MODELS
 from cgcnn.network import classic_dropout
 from cgcnn.schedules import Schedule
@@ -33,6 +34,7 @@ def fit_settings(args: Namespace, seed: int) -> FitSettings:
         tuple(args.lr_milestones),
         t_max=args.T_max,
         eta_min=args.eta_min,
+        decay_steps=args.sch_params,
     )
     return FitSettings(
         schedule,
@@ -40,6 +42,8 @@ def fit_settings(args: Namespace, seed: int) -> FitSettings:
         args.optim,
         args.momentum,
         args.weight_decay,
+        args.decay_biases,
+        tuple(args.adam_betas),
         args.clip_grad,
         args.ema,
         args.swa,
@@ -50,18 +54,25 @@ def fit_settings(args: Namespace, seed: int) -> FitSettings:
 
 
 def network_config(args: Namespace, tasks: TaskSet, crystal_features: Sequence[str]) -> dict:
-    """The network's configuration that the flags describe, for a data set with these features of the crystals."""
+    """The network's configuration that the flags describe, for a data set with these features of the crystals.
+
+    Raises DataError for sizes that do not go together.
+    """
     _, configuration = MODELS[args.model]
     config = {each.name: getattr(args, each.name) for each in fields(configuration)}
     config["crystal_features"] = list(crystal_features)
     if config.get("dropout", 0.0) is None:
         config["dropout"] = classic_dropout(tasks)
+    try:
+        configuration(**config)
+    except ValueError as error:
+        raise DataError(f"--model {args.model}: {error}") from None
     return config
 
 
 def flags_as_plain(args: Namespace) -> dict:
     """All flags that are set, as a checkpoint and a configuration file hold them."""
-    left_out = ["config", "resume", "max_time", "out_dir", "data_options"]
+    left_out = ["config", "resume", "max_time", "out_dir", "data_options", "target_set"]
     left_out += [f"{part}_ratio" for part in PARTS if getattr(args, f"{part}_size") is not None]
     return {name: value for name, value in vars(args).items() if name not in left_out and value is not None}
 

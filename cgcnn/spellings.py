@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from functools import cache
+from itertools import zip_longest
 
 from cgcnn.flags import training_parser
 from cgcnn.labels import DataError
@@ -16,6 +17,10 @@ _ALIASES = {
     "--lr-sch": "--scheduler",
     "--loss-func": "--loss",
     "--n-epochs": "--epochs",
+    "--save-path": "--out-dir",
+    "--experiment-name": "--run-name",
+    "--param": "--config",
+    "--swa-epochs": "--swa",
 }
 _KEEP, _DROP = "--keep-towers", "--drop-towers"
 
@@ -23,11 +28,14 @@ _KEEP, _DROP = "--keep-towers", "--drop-towers"
 def normalise(argv: Sequence[str]) -> list[str]:
     """Words of a command line as its parser knows them.
 
-    Underscores for dashes, the second names of a flag, True and False after a switch, --task with names of columns
-    for --targets, --keep-towers for --no-reset-heads. Raises DataError for --keep-towers beside --drop-towers.
+    Underscores for dashes, the second names of a flag, -p before a file for --config, True and False after a switch,
+    --task with names of columns for --targets, --keep-towers for --no-reset-heads. Raises DataError for --keep-towers
+    beside --drop-towers.
     """
     words = []
-    for word in argv:
+    for word, following in zip_longest(argv, argv[1:], fillvalue=""):
+        if word == "-p" and following.endswith((".json", ".toml")):
+            word = "--config"
         flag, equals, value = word.partition("=")
         if flag.startswith("--"):
             flag = "--" + flag[2:].replace("_", "-")

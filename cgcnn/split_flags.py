@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from argparse import Namespace
 from collections.abc import Mapping
+from pathlib import Path
 
 from cgcnn.component_splits import NAMES
 from cgcnn.flags import PARTS
 from cgcnn.labels import DataError
+from cgcnn.pickled_splits import part_files
 
 _SIZES = {part: (f"{part}_ratio", f"{part}_size") for part in PARTS}
 # flag → what it settles, and the flags that would then be ignored
@@ -59,6 +61,13 @@ def check_splitting(args: Namespace, given: Mapping[str, object], *, strict: boo
         ignored = [_flag(other) for other in others if given.get(other, "none") != "none"]
         if getattr(args, name) and ignored:
             raise DataError(f"{_flag(name)} {getattr(args, name)} settles {parts}: leave out {', '.join(ignored)}")
+    divides = (*(name for names in _SIZES.values() for name in names), "group_by")
+    ignored = [_flag(name) for name in divides if given.get(name, "none") not in ("none", None)]
+    if ignored and not (args.split_file or args.folds or args.split) and part_files(Path(args.data_options[0])):
+        raise DataError(
+            f"{args.data_options[0]} has its own train, val and test folders: leave out {', '.join(ignored)}, "
+            "or divide it anew with --split-file, --folds or --split"
+        )
     if strict and given.get("processed_data") and given.get("split_type") is None and not given.get("split"):
         raise DataError("--processed-data says what --split-type 0, 1, 2 or 3 means, and there is none")
     if args.split and args.split[0] == "b" and given.get("processed_data"):

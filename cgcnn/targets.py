@@ -15,10 +15,11 @@ def target_tasks(table: LabelTable, values: np.ndarray, args: Namespace) -> tupl
     """The targets that the flags choose among the columns, and the column of each. Raises DataError."""
     wanted = args.targets or table.names
     names = [word.removesuffix(":class") for word in wanted]
-    unknown = [name for name in names if name not in table.names]
+    found = [_column(name, table.names) for name in names]
+    unknown = [name for name, column in zip(names, found, strict=True) if column is None]
     if unknown:
         raise DataError(f"{table.path}: no column {unknown[0]!r}; there are {', '.join(table.names)}")
-    columns = [table.names.index(name) for name in names]
+    columns = [table.names.index(column) for column in found]
     kinds = [
         CLASSIFICATION
         if word.endswith(":class")
@@ -63,7 +64,13 @@ def target_columns(table: LabelTable, ids: Sequence[str], tasks: TaskSet) -> np.
     by_position = not table.has_header or (len(targets) == 1 and len(table.names) == 1)
     names = dict(zip(targets, table.names, strict=False)) if by_position else {name: name for name in targets}
     for name, column in names.items():
-        if column in table.names:
+        if (column := _column(column, table.names)) is not None:
             values = np.append(table.values[:, table.names.index(column)], np.nan)
             labels[:, tasks.column(name)] = values[rows]
     return labels
+
+
+def _column(name: str, columns: Sequence[str]) -> str | None:
+    """The column of this name; the band gap is the same in one word and in two."""
+    other = {"bandgap": "band_gap", "band_gap": "bandgap"}.get(name)
+    return next((each for each in (name, other) if each in columns), None)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from cgcnn.flag_kinds import Pairs, at_least, of_each, pair, ratio
+from cgcnn.flag_kinds import Pairs, at_least, choice, of_each, pair, ratio
 
 TASKS = ("regression", "classification", "multi")
 
@@ -57,7 +57,13 @@ def add_loss(group) -> None:
     add = group.add_argument
     number = at_least(0.0)
     losses = ("mse", "l1", "huber", "weighted")
-    add("--loss", choices=losses, default="mse", help="of regressions; weighted: the sum of the others (mse)")
+    add(
+        "--loss",
+        type=choice(*losses, smooth_l1="huber"),
+        choices=losses,
+        default="mse",
+        help="of regressions; weighted: the sum of the others (mse)",
+    )
     add(
         "--loss-weights",
         nargs=3,

@@ -14,21 +14,11 @@ from torch import Tensor, nn
 from cgcnn.augmented import AugmentedCollator
 from cgcnn.averaging import refresh_statistics, train_mode, weight_average
 from cgcnn.batch import Collator
+from cgcnn.labels import named_crystals
 from cgcnn.losses import AdaptiveWeights, MultiTaskLoss
+from cgcnn.optimisers import optimiser
 from cgcnn.prediction import loader
 from cgcnn.schedules import Schedule
-
-OPTIMIZERS: dict[str, Callable] = {
-    "SGD": lambda parameters, s: torch.optim.SGD(
-        parameters, lr=s.schedule.lr, momentum=s.momentum, weight_decay=s.weight_decay, fused=True
-    ),
-    "Adam": lambda parameters, s: torch.optim.Adam(
-        parameters, lr=s.schedule.lr, weight_decay=s.weight_decay, fused=True
-    ),
-    "AdamW": lambda parameters, s: torch.optim.AdamW(
-        parameters, lr=s.schedule.lr, weight_decay=s.weight_decay, fused=True
-    ),
-}
 
 
 class TrainingError(RuntimeError):
@@ -40,7 +30,8 @@ class FitSettings:
     """How one network is trained. ema: decay a step, 0 = off. swa: epochs at the end whose steps are averaged.
 
     patience: epochs without a better validation score before training ends, 0 = off. clip: largest gradient
-    norm, 0 = off. seed decides the order of the crystals.
+    norm, 0 = off. betas: of Adam and AdamW. decay_biases: whether the decay pulls at biases and the scales of
+    normalisations, too. seed decides the order of the crystals.
     """
 
     schedule: Schedule
@@ -48,6 +39,8 @@ class FitSettings:
     optimizer: str = "SGD"
     momentum: float = 0.9
     weight_decay: float = 0.0
+    decay_biases: bool = True
+    betas: Sequence[float] = (0.9, 0.999)
     clip: float = 0.0
     ema: float = 0.0
     swa: int = 0
@@ -75,7 +68,8 @@ class Trainer:
     score: network → (validation score, lower is better, NaN to keep the last; metrics to log). on_batch(trainer) is
     called after every batch, on_epoch(trainer) after every epoch. What these three raise ends training at a point
     from which the state, if it is saved, goes on exactly. augmented: makes the batches of the steps, if they are not
-    to be those of `collator`, which everything else looks at.
+    to be those of `collator`, which everything else looks at. With swa, is_averaged says in the end whether
+    best_state is the average; other_state is the other of the two.
     """
 
     model: nn.Module
@@ -93,19 +87,21 @@ class Trainer:
 
     epoch: int = 0
     batch: int = 0
+    steps: int = field(init=False)
     best_score: float = math.inf
     best_epoch: int = field(init=False)
     best_state: dict[str, Tensor] = field(default_factory=dict)
+    other_state: dict[str, Tensor] | None = None
+    is_averaged: bool = False
     history: list[Epoch] = field(default_factory=list)
     sums: dict[str, Tensor] = field(default_factory=dict)
     seconds: float = 0.0
 
     def __post_init__(self) -> None:
-        self.optimizer = OPTIMIZERS[self.settings.optimizer](
-            [parameter for parameter in self.model.parameters() if parameter.requires_grad], self.settings
-        )
+        self.optimizer = optimiser(self.model, self.settings)
         self.average = weight_average(self.model, ema=self.settings.ema, swa=self.settings.swa)
         self.best_epoch = self.epoch - 1  # patience counts from the first epoch
+        self.steps = self.epoch * len(self._divided(self.rows))
 
     def batches(self, epoch: int) -> list[Tensor]:
         """The rows of each batch of an epoch; the last crystal is not left to a batch of its own."""
@@ -128,12 +124,16 @@ class Trainer:
         if self.settings.swa and self.average is not None and self.average.n_averaged > 0:
             batches = (self.collator[rows].to(self.device) for rows in self._divided(self.rows))
             refresh_statistics(self.average.module, batches)
+            best, average = self.best_state, self.average.module.state_dict()
             self._keep_if_best(self.average.module)
+            self.is_averaged = self.best_state is not best
+            self.other_state = best if self.is_averaged else average
 
     @property
     def is_finished(self) -> bool:
         """Whether no epoch is left, or patience is."""
-        return self.epoch >= self.settings.schedule.epochs or self._is_out_of_patience()
+        is_out_of_patience = 0 < self.settings.patience <= self.epoch - 1 - self.best_epoch
+        return is_out_of_patience or self.epoch >= self.settings.schedule.epochs
 
     def validated_model(self) -> nn.Module:
         """The network that validation looks at: the moving average where there is one."""
@@ -171,7 +171,9 @@ class Trainer:
                 f"{self.ids[int(batch.rows[0])]}: one atom alone in a batch cannot be normalised; "
                 "use a larger --batch-size, or more crystals"
             )
-        lr = self.settings.schedule(self.epoch + self.batch / count)
+        # steps that are averaged are not counted: a rate that follows the steps rests meanwhile
+        averaged = int(self.average.n_averaged) if self.settings.swa else 0
+        lr = self.settings.schedule(self.epoch + self.batch / count, self.steps - averaged)
         for group in self.optimizer.param_groups:
             group["lr"] = lr
         total, sums = self.loss(self.model(batch), batch.targets)
@@ -186,6 +188,7 @@ class Trainer:
         if self.settings.clip:
             nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.clip)
         self.optimizer.step()
+        self.steps += 1
         if self.average is not None and self._averages_now():
             self.average.update_parameters(self.model)
         for name, value in sums.items():
@@ -197,9 +200,6 @@ class Trainer:
             self.best_score, self.best_epoch = score, self.epoch
             self.best_state = copy.deepcopy(model.state_dict())
         return score, metrics
-
-    def _is_out_of_patience(self) -> bool:
-        return 0 < self.settings.patience <= self.epoch - 1 - self.best_epoch
 
     def _averages_now(self) -> bool:
         return bool(self.settings.ema) or self.epoch >= self.settings.schedule.epochs - self.settings.swa
@@ -216,6 +216,7 @@ class Trainer:
             "cuda_rng": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
             "epoch": self.epoch,
             "batch": self.batch,
+            "steps": self.steps,
             "best_score": self.best_score,
             "best_epoch": self.best_epoch,
             "best_state": self.best_state,
@@ -235,6 +236,8 @@ class Trainer:
         if state["cuda_rng"] and torch.cuda.is_available():
             torch.cuda.set_rng_state_all([s.cpu() for s in state["cuda_rng"]])
         self.epoch, self.batch = state["epoch"], state["batch"]
+        # what an earlier version saved does not say them
+        self.steps = state.get("steps", self.epoch * len(self._divided(self.rows)) + self.batch)
         first = 0 if self.settings.ema else self.settings.schedule.epochs - self.settings.swa
         # with more epochs than before, the mean of those that were the last is of no use
         if self.average is not None and state["average"] is not None and self.epoch + bool(self.batch) > first:
@@ -244,9 +247,3 @@ class Trainer:
         self.history = [Epoch(**epoch) for epoch in state["history"]]
         self.sums = {name: value.to(self.device) for name, value in state["sums"].items()}
         self.seconds = state["seconds"]
-
-
-def named_crystals(ids: Sequence[str]) -> str:
-    """The first of these ids, and how many more there are."""
-    more = f" and {len(ids) - 8} more" if len(ids) > 8 else ""
-    return f"the crystals {', '.join(ids[:8])}{more}"

@@ -12,7 +12,7 @@ from helpers import refused, result_file, root_folder, run, same_weights, train
 from hypothesis import given, reject, settings
 from hypothesis import strategies as st
 
-from cgcnn import flags
+from cgcnn import flags, presets
 from cgcnn.arguments import parse_training, to_argv
 from cgcnn.cli import train_command
 from cgcnn.flag_kinds import Pairs
@@ -101,6 +101,20 @@ def test_defaults_are_the_published_ones():
         ("--lr-sch cosine", "--scheduler cosine"),
         ("--lr_sch one-cycle", "--scheduler one-cycle"),
         ("--loss-func l1", "--loss l1"),
+        ("--loss_func L1", "--loss l1"),
+        ("--loss_func Smooth_L1", "--loss huber"),
+        ("--loss smooth-l1", "--loss huber"),
+        ("--optimizer adamw", "--optim AdamW"),
+        ("--lr-sch inverse_sqrt_nowarmup", "--scheduler inverse_sqrt_nowarmup"),
+        ("--lr_sch inverse-sqrt-nowarmup", "--scheduler inverse_sqrt_nowarmup"),
+        ("--lr_sch const", "--scheduler const"),
+        ("--scheduler one_cycle", "--scheduler one-cycle"),
+        ("--lr_sch const --swa_epochs 9", "--scheduler const --swa 9"),
+        ("--optimizer adam --adam_betas 0.9 0.98", "--optim Adam --adam-betas 0.9 0.98"),
+        (
+            "--lr_sch inverse_sqrt_nowarmup --sch_params 4e3 --no_decay_biases",
+            "--scheduler inverse-sqrt-nowarmup --sch-params 4000 --no-decay-biases",
+        ),
         ("--wd 0.1", "--weight-decay 0.1"),
         ("--learning-rate 0.3", "--lr 0.3"),
         ("--learning_rate=0.3", "--lr 0.3"),
@@ -158,6 +172,11 @@ def test_classic_options_after_the_folder():
         ("d --batch-size 0", "--batch-size"),
         ("d --optim Rprop", "SGD, Adam, AdamW"),
         ("d --pooling median", "attention"),
+        ("d --scheduler linear", "step, cosine, one-cycle, inverse_sqrt_nowarmup, const"),
+        ("d --loss l2", "'l2' is not one of mse, l1, huber, weighted"),
+        ("d --optim Adam --adam-betas 0.9", "--adam-betas"),
+        ("d --optim Adam --adam-betas 0.9 1", "--adam-betas"),
+        ("d --scheduler inverse_sqrt_nowarmup --sch-params 0", "--sch-params"),
         ("d --task", "--task"),
         ("d --val-ratio 1.5", "--val-ratio"),
         ("d --metal-threshold 2", "--metal-threshold"),
@@ -197,7 +216,7 @@ def test_bad_flags_get_one_line(words, said):
 def test_layers_preset_resumed_config_command(tmp_path, monkeypatch):
     folder = root_folder(tmp_path / "data")
     train(folder, tmp_path, "--epochs", 1, "--batch-size", 11, "--lr", 0.02, "--clip-grad", 2, "--print-freq", 2)
-    monkeypatch.setitem(flags.PRESETS, "test", {"batch_size": 10, "lr": 0.01, "print_freq": 1, "patience": 1})
+    monkeypatch.setitem(presets.PRESETS, "test", {"batch_size": 10, "lr": 0.01, "print_freq": 1, "patience": 1})
     config = tmp_path / "flags.toml"
     config.write_text('lr = 0.03\nclip-grad = 3\npreset = "test"\nval_size = 4\nlr_milestones = [5, 6]\n')
     saved = tmp_path / "checkpoint.pth.tar"
@@ -267,7 +286,7 @@ def is_value(kind: Callable, text: str) -> bool:
 
 
 # Where a run's flags come from and where it writes, and how long it takes, are no part of it.
-NOT_KEPT = ("config", "resume", "out_dir", "max_time")
+NOT_KEPT = ("config", "resume", "out_dir", "max_time", "target_set")
 # These need a model, or make runs of their own.
 STARTS = ("init_from", "init_layers", "freeze_body", "reset_heads", "learning_curve")
 ACTIONS = {
@@ -382,13 +401,28 @@ def test_a_network_learns_by_its_own_defaults_unless_told_otherwise(tmp_path):
     names = ("loss", "optim", "lr", "scheduler", "lr_milestones", "batch_size", "epochs")
     assert [args[name] for name in names] == ["l1", "Adam", 0.001, "step", [], 128, 500]
     assert parsed("d --model ecnet --lr 0.01 --loss mse")["lr"] == 0.01
-    assert parsed("d --model ecnet --preset accurate")["lr"] == flags.PRESETS["accurate"]["lr"]
+    assert parsed("d --model ecnet --preset accurate")["lr"] == presets.PRESETS["accurate"]["lr"]
     config = tmp_path / "run.toml"
     config.write_text("model = 'ecnet'\nlr = 0.02\n")
     args = parsed(f"d --config {config}")
     assert (args["lr"], args["batch_size"]) == (0.02, 128)
     assert parsed("d --model csgcnn")["batch_size"] == DEFAULTS["batch_size"]
-    assert all(hasattr(parse_training(["d"]), name) for own in flags.MODEL_DEFAULTS.values() for name in own)
+    assert all(hasattr(parse_training(["d"]), name) for own in presets.MODEL_DEFAULTS.values() for name in own)
+
+
+@pytest.mark.parametrize(
+    ("words", "swa"),
+    [
+        ("", 50),
+        ("--epochs 800", 50),
+        ("--epochs 60", 6),
+        ("--epochs 9", 0),
+        ("--epochs 60 --swa 7", 7),
+        ("--ema 0.9", 0),
+    ],
+)
+def test_epochs_that_a_network_averages_by_default(words, swa):
+    assert parsed(f"d --model crystalformer {words}")["swa"] == swa
 
 
 def test_a_run_from_a_model_of_a_network_has_its_defaults(tmp_path):

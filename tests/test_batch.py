@@ -37,7 +37,11 @@ def targets(table) -> np.ndarray:
 
 def naive(table: GraphTable, rows: list[int]) -> dict[str, list]:
     """The same batch, crystal by crystal and atom by atom."""
-    batch = {field.name: [] for field in fields(Batch) if field.name not in ("targets", "global_features", "pairs")}
+    batch = {
+        field.name: []
+        for field in fields(Batch)
+        if field.name not in ("targets", "global_features", "pairs", "multiplicity")
+    }
     atoms = 0
     for number, row in enumerate(rows):
         graph = table.graph(row)
@@ -50,6 +54,8 @@ def naive(table: GraphTable, rows: list[int]) -> dict[str, list]:
             batch["centres"] += [atoms + atom] * degree
         batch["neighbours"] += [atoms + other for other in graph.neighbours.tolist()]
         batch["distances"] += graph.distances.tolist()
+        batch["lattice"].append(graph.lattice.astype(np.float32).tolist())
+        batch["frac_coords"] += graph.frac_coords.astype(np.float32).tolist()
         batch["environment"] += graph.environment.tolist()
         batch["rows"].append(row)
         atoms += graph.num_atoms

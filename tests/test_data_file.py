@@ -403,7 +403,7 @@ def test_all_faults_are_told_at_once_with_entry_and_reason(write, entries):
         f"error: {path}, entry 2 (c001): energy 'metallic' is not a finite number",
         f"error: {path}, entry 5 (c003): its id stands in entry 4 already",
         f"error: {path}, entry 6: a number, where an object with a structure is expected",
-        f"error: {path}, entry 7: no id (id, material_id, cif_id, jid or name)",
+        f"error: {path}, entry 7: no id (id, material_id, cif_id, file_id, jid or name)",
         f"error: {path}, entry 9 (c008): energy inf is not a finite number",
         f"error: {path}, entry 11 (c010): energy a list is not a finite number",
         f"error: {path}: 4 of 13 crystals cannot be used (--on-bad-structure skip goes on without them)",

@@ -1,19 +1,20 @@
 """Crystals that are one under two names, across the parts of a split."""
 
 import numpy as np
+import pytest
 from conftest import fcc, make_crystal, random_crystal
 
 from cgcnn.crystal import Crystal
 from cgcnn.duplicates import duplicate_rows, near_duplicates
-from cgcnn.graph import build_graph
+from cgcnn.graph import GraphSettings, build_graph
 from cgcnn.graph_table import GraphTable
 from cgcnn.splits import Split
 
 SALT = [[0, 0, 0], [0.5, 0.5, 0.5]]
 
 
-def table_of(*crystals) -> GraphTable:
-    return GraphTable.from_graphs([build_graph(c) for c in crystals], [c.reduced_formula for c in crystals])
+def table_of(*crystals, settings: GraphSettings | None = None) -> GraphTable:
+    return GraphTable.from_graphs([build_graph(c, settings) for c in crystals], [c.reduced_formula for c in crystals])
 
 
 def salt(edge: float) -> Crystal:
@@ -32,6 +33,13 @@ def test_other_formulas_and_polymorphs_are_not():
     swapped = make_crystal(fcc(5.64), ["Na", "F"], SALT)
     split = Split(train=[0], val=[1], test=[2])
     assert near_duplicates(table_of(salt(5.64), caesium, swapped), split) == []
+
+
+@pytest.mark.parametrize("settings", [GraphSettings(6.0, histogram=60), GraphSettings(6.0, images=True)])
+def test_they_are_told_apart_whatever_the_graphs_are(settings):
+    caesium, split = make_crystal(3.4, ["Na", "Cl"], SALT), Split(train=[0], val=[2], test=[1, 3])
+    crystals = [salt(5.64), caesium, salt(5.64 * 1.005), salt(5.64 * 1.03)]
+    assert near_duplicates(table_of(*crystals, settings=settings), split) == [(0, 2)]
 
 
 def test_duplicates_within_the_training_part_do_not_count():

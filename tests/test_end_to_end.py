@@ -404,6 +404,7 @@ def test_the_model_is_that_of_the_best_epoch(root, tmp_path):
         ["--scheduler", "cosine", "--T-max", 2, "--eta-min", 0.001],
         ["--scheduler", "one-cycle"],
         ["--scheduler", "step", "--lr-milestones", 1, 2],
+        ["--scheduler", "inverse_sqrt_nowarmup", "--sch-params", 5],
         ["--optim", "Adam"],
         ["--optim", "AdamW", "--weight-decay", 0.01],
         ["--momentum", 0.5],

@@ -17,6 +17,8 @@ from cgcnn.sweep.flags import meaningful
         ("--edge-features rbf --step 0.1", "--step means nothing with --edge-features rbf, only with gaussian"),
         ("--loss-weights 1 0 0", "--loss-weights means nothing with --loss mse, only with weighted"),
         ("--loss weighted --loss-weights 0 0 0", "--loss-weights are all 0"),
+        ("--adam-betas 0.9 0.98", "--adam-betas means nothing with --optim SGD, only with Adam or AdamW"),
+        ("--sch-params 9", "--sch-params means nothing with --scheduler step, only with inverse_sqrt_nowarmup"),
         ("--model csgann --num-heads 7", "--num-heads 7 cannot share --atom-fea-len 64 evenly"),
     ],
 )
@@ -32,6 +34,8 @@ def test_what_acts_or_is_the_default_passes():
 
 
 def test_a_sweep_leaves_it_out():
+    words = ["d", "--optim", "SGD", "--adam-betas", "0.9", "0.98"]
+    assert meaningful(words) == ["d", "--optim=SGD"]
     words = ["d", "--model", "cgcnn", "--residual", "--num-heads", "8", "--edge-features", "rbf", "--num-rbf", "5"]
     assert meaningful(words) == ["d", "--model=cgcnn", "--edge-features=rbf", "--num-rbf=5"]
     parse_training(meaningful(words))

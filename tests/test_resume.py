@@ -86,6 +86,11 @@ def whole(root, tmp_path_factory) -> Path:
 
 MEMORY = ["--optim", "Adam", "--ema", "0.9", "--dropout", "0.3", "--adaptive-weights", "--scheduler", "one-cycle"]
 
+CRYSTALFORMER = [
+    *("--optim", "AdamW", "--adam-betas", 0.9, 0.98, "--weight-decay", 0.01, "--no-decay-biases", "--clip-grad", 1),
+    *("--scheduler", "inverse_sqrt_nowarmup", "--loss", "l1", "--lr", 0.003),
+]
+
 
 def stop_at(monkeypatch, step: int, number: int = signal.SIGTERM) -> None:
     """Have a signal arrive in this process during a training step, counted from 0."""
@@ -137,6 +142,9 @@ def test_the_same_seed_repeats_bit_for_bit_and_another_does_not(root, whole, tmp
         ("root", ["--epochs", 3, "--adaptive-weights", "--adaptive-weight-update", 0.3, "--pooling", "attention"]),
         ("root", ["--epochs", 3, "--conditional-loss", "--auxiliary-tasks", "--clip-grad", 0.1]),
         ("root", ["--epochs", 2, "--num-splits", 2]),
+        ("root", ["--epochs", 3, "--swa", 2, *CRYSTALFORMER, "--sch-params", 5]),
+        ("root", ["--epochs", 3, "--scheduler", "inverse_sqrt_nowarmup", "--sch-params", 2, "--ema", 0.9]),
+        ("root", ["--epochs", 3, "--swa", 2, "--model", "crystalformer", "--num-layers", 1, "--image-cutoff", 5]),
         ("root", ["--epochs", 2, "--ensemble", 2, "--swa", 1]),
         ("root", ["--epochs", 2, "--folds", 2, "--batch-size", 2, "--val-size", 3]),
         ("root", ["--epochs", 3, "--workers", 1, "--no-normalize", "--test-size", 4]),
@@ -393,6 +401,7 @@ def begun(root, tmp_path_factory) -> Path:
         (["--val-size", 4], "another split"),
         (["--optim", "Adam"], "--optim is SGD"),
         (["--weight-decay", 0.1], "--weight-decay is 0"),
+        (["--no-decay-biases"], "--decay-biases is True"),
         (["--task-weights", "band_gap=2"], "--task-weights"),
         (["--no-normalize"], "--normalize is True"),
         (["--ema", 0.9], "--ema is 0"),
@@ -456,6 +465,29 @@ def test_more_epochs_average_the_last_of_all(root, tmp_path):
         for name in ("one", "two")
     ]
     assert all(torch.equal(averages[0][key], averages[1][key]) for key in averages[0])
+
+
+def test_more_epochs_go_on_with_the_rate_of_all_steps_before(root, tmp_path):
+    """Three steps an epoch, of which those that were averaged for the first end count as well."""
+    words = [*CRYSTALFORMER, "--sch-params", 5, "--swa", 1]
+    train(root, tmp_path, *words, "--epochs", 2, *COMMON)
+    resume(root, tmp_path, "--epochs", 4)
+    rates = table(next((tmp_path / "result").glob("*_e4_*_history.csv"))).lr
+    assert rates.tolist() == pytest.approx([0.003 * (5 / (5 + t)) ** 0.5 for t in (2, 3, 8, 9)])
+
+
+def test_a_checkpoint_that_does_not_count_its_steps_goes_on(root, tmp_path, monkeypatch):
+    words = ["--epochs", 3, *CRYSTALFORMER, "--sch-params", 5, *COMMON]
+    train(root, tmp_path / "one", *words)
+    with monkeypatch.context() as patch:
+        stop_at(patch, 4)
+        run(train_command, root, "--out-dir", tmp_path / "two", "--disable-cuda", *words)
+    path = tmp_path / "two" / "checkpoint.pth.tar"
+    content = torch.load(path, weights_only=True)
+    del content["training"]["trainer"]["steps"]
+    torch.save(content, path)
+    resume(root, tmp_path / "two")
+    assert_same_run(tmp_path / "one", tmp_path / "two")
 
 
 def test_a_new_rate_is_taken(root, begun, tmp_path):

@@ -46,7 +46,23 @@ def test_one_cycle():
     assert schedule(epochs) == pytest.approx(1e-6)
 
 
-@pytest.mark.parametrize("kind", ["step", "cosine"])
+def test_inverse_square_root_of_the_steps():
+    """Half of the rate after 3·T steps, whatever the epoch is."""
+    schedule = Schedule("inverse_sqrt_nowarmup", 0.0005, 500)
+    assert schedule(0) == 0.0005
+    assert schedule(7.5, 4000) == pytest.approx(0.0005 / 2**0.5)
+    assert schedule(0, 12_000) == schedule(300, 12_000) == pytest.approx(0.00025)
+    assert Schedule("inverse_sqrt_nowarmup", 1.0, decay_steps=5)(0, 15) == 0.5
+    expected = of_torch(lambda o: lr_scheduler.LambdaLR(o, lambda t: (5 / (5 + t)) ** 0.5), 8)
+    schedule = Schedule("inverse_sqrt_nowarmup", 0.01, decay_steps=5)
+    assert [schedule(0, t) for t in range(8)] == pytest.approx(expected)
+
+
+def test_const():
+    assert {Schedule("const", 0.03, 10)(epoch, 9 * epoch) for epoch in range(10)} == {0.03}
+
+
+@pytest.mark.parametrize("kind", ["step", "cosine", "const"])
 def test_only_one_cycle_moves_within_an_epoch(kind):
     schedule = Schedule(kind, epochs=10, milestones=(2,))
     assert all(schedule(epoch + part) == schedule(epoch) for epoch in range(10) for part in (0.2, 0.99))

@@ -20,6 +20,7 @@ from cgcnn.files import is_writable
 from cgcnn.inference import load_trained
 from cgcnn.interrupt import Interrupted, StopRequest
 from cgcnn.labels import DataError
+from cgcnn.pickled_splits import part_files
 from cgcnn.screening.calibration import Interval, read_intervals
 from cgcnn.screening.candidates import find_candidates
 from cgcnn.screening.columns import TEXT_COLUMNS, atom_table, element_table, full_table, short_names
@@ -223,7 +224,8 @@ def _digest(path: Path | None) -> str | None:
     if path is None:
         return None
     digest = hashlib.blake2b(digest_size=8)
-    with open(path, "rb") as file:
-        while part := file.read(1 << 20):
-            digest.update(part)
+    for each in part_files(path).values() if path.is_dir() else [path]:
+        with open(each, "rb") as file:
+            while part := file.read(1 << 20):
+                digest.update(part)
     return digest.hexdigest()

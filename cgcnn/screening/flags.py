@@ -38,7 +38,9 @@ def prediction_parser() -> Parser:
         metavar="MODEL",
         help="model_best.pth.tar, *_trained_model.pt, or original weights; several are averaged",
     )
-    parser.add_argument("cifpath", metavar="CIFPATH", help="a structure file, a folder of them, or a data file")
+    parser.add_argument(
+        "cifpath", metavar="CIFPATH", help="a structure file, a folder of them or of pickled parts, or a data file"
+    )
     _add_run(parser.add_argument_group("run"))
     _add_trust(parser.add_argument_group("how sure"))
     _add_more(parser.add_argument_group("more to read, and less"))

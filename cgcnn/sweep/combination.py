@@ -169,7 +169,8 @@ def settings_of(args: Namespace) -> dict[str, object]:
 def data_digest(data: Path, cache_dir: str | None = None) -> str:
     """Of the tables of a data folder or file, and of the names and sizes of its structure files. Raises DataError."""
     source = open_source(data, cache_dir=cache_dir)
-    parts = [(source.folder / name).read_bytes() for name in _TABLES if (source.folder / name).exists()]
+    tables = [folder / name for folder in source.folders for name in _TABLES]
+    parts = [table.read_bytes() for table in tables if table.exists()]
     parts += [f"{crystal_id} {os.stat(file).st_size}".encode() for crystal_id, file in sorted(source.files.items())]
     return _digest(b"\0".join(parts))
 
