@@ -11,7 +11,7 @@ from cgcnn.augment import amounts
 from cgcnn.flags import Parser, training_parser
 from cgcnn.json_config import read_json_config
 from cgcnn.labels import DataError
-from cgcnn.meaning import meaningless
+from cgcnn.meaning import ATOM_NETWORKS, meaningless
 from cgcnn.naming import find_alloy_model
 from cgcnn.presets import PRESETS, model_defaults
 from cgcnn.spellings import normalise
@@ -247,6 +247,8 @@ def _check(args: argparse.Namespace) -> None:
         raise DataError(
             "--augment supercell cannot go with --extensive: its outputs grow with the cell, labels do not"
         )
+    if args.extensive and args.pooling == "sum" and args.model in ATOM_NETWORKS:
+        raise DataError("--extensive cannot go with --pooling sum: the size of the cell would count twice")
     if args.ema and args.swa:
         raise DataError("--ema and --swa exclude each other")
     if args.swa >= args.epochs:

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from cgcnn.flags import training_parser
 
 _CSG = ("csgcnn", "csgann", "csginn")
-_GRAPH = ("cgcnn", *_CSG)
+ATOM_NETWORKS = ("cgcnn", *_CSG)
 _ECNET, _FORMER = ("ecnet",), ("crystalformer",)
 _Need = tuple[str, tuple, str]
 _ATOMS = "ecnet and crystalformer have no edges with vectors of their own"
@@ -18,22 +18,26 @@ _RECIPROCAL = "no head sums in reciprocal space"
 _NEEDS: dict[str, tuple[_Need, ...]] = {
     "residual": (("model", _CSG, "the convolution of cgcnn adds what it starts from already"),),
     "num_heads": (("model", ("csgann",), "no other network has attention heads"),),
-    "num_rbf": (("model", _GRAPH, _ATOMS), ("edge_features", ("rbf",), "it is the number of its centres")),
-    "dmin": (("model", _GRAPH, _ATOMS), ("edge_features", ("gaussian",), "it places Gaussians")),
-    "step": (("model", _GRAPH, _ATOMS), ("edge_features", ("gaussian",), "it places Gaussians")),
+    "num_rbf": (("model", ATOM_NETWORKS, _ATOMS), ("edge_features", ("rbf",), "it is the number of its centres")),
+    "dmin": (("model", ATOM_NETWORKS, _ATOMS), ("edge_features", ("gaussian",), "it places Gaussians")),
+    "step": (("model", ATOM_NETWORKS, _ATOMS), ("edge_features", ("gaussian",), "it places Gaussians")),
     "loss_weights": (("loss", ("weighted",), "they are its parts"),),
     "adam_betas": (("optim", ("Adam", "AdamW"), "SGD has --momentum"),),
     "sch_params": (("scheduler", ("inverse_sqrt_nowarmup",), "it is its number of steps"),),
-    "radius": (("model", _GRAPH, "ecnet has --cutoff, crystalformer --image-cutoff"),),
-    "dropout": (("model", _GRAPH, "ecnet and crystalformer have none"),),
-    "atom_features": (("model", _GRAPH, "ecnet and crystalformer learn the vectors of the elements"),),
-    "learnable_atoms": (("model", _GRAPH, "ecnet and crystalformer learn the vectors of the elements already"),),
-    "atom_fea_len": (("model", _GRAPH, "ecnet has --hidden-channels, crystalformer --model-dim"),),
-    "h_fea_len": (("model", _GRAPH, "ecnet has --tower-h1 and --tower-h2, crystalformer --embedding-dim"),),
-    "n_conv": (("model", _GRAPH, "ecnet has --n-interactions, crystalformer --num-layers"),),
-    "n_h": (("model", _GRAPH, "ecnet has --tower-h1 and --tower-h2, crystalformer --embedding-dim"),),
-    "pooling": (("model", _GRAPH, "ecnet has --aggregation, crystalformer the mean"),),
-    **dict.fromkeys(("edge_features", "learnable_edges", "environment", "readout"), (("model", _GRAPH, _ATOMS),)),
+    "radius": (("model", ATOM_NETWORKS, "ecnet has --cutoff, crystalformer --image-cutoff"),),
+    "dropout": (("model", ATOM_NETWORKS, "ecnet and crystalformer have none"),),
+    "atom_features": (("model", ATOM_NETWORKS, "ecnet and crystalformer learn the vectors of the elements"),),
+    "learnable_atoms": (
+        ("model", ATOM_NETWORKS, "ecnet and crystalformer learn the vectors of the elements already"),
+    ),
+    "atom_fea_len": (("model", ATOM_NETWORKS, "ecnet has --hidden-channels, crystalformer --model-dim"),),
+    "h_fea_len": (("model", ATOM_NETWORKS, "ecnet has --tower-h1 and --tower-h2, crystalformer --embedding-dim"),),
+    "n_conv": (("model", ATOM_NETWORKS, "ecnet has --n-interactions, crystalformer --num-layers"),),
+    "n_h": (("model", ATOM_NETWORKS, "ecnet has --tower-h1 and --tower-h2, crystalformer --embedding-dim"),),
+    "pooling": (("model", ATOM_NETWORKS, "ecnet has --aggregation, crystalformer the mean"),),
+    **dict.fromkeys(
+        ("edge_features", "learnable_edges", "environment", "readout"), (("model", ATOM_NETWORKS, _ATOMS),)
+    ),
     **dict.fromkeys(
         (
             *("hidden_channels", "n_filters", "n_interactions", "n_gaussian", "cutoff", "envelope", "aggregation"),
@@ -54,7 +58,7 @@ _NEEDS: dict[str, tuple[_Need, ...]] = {
 }
 # network → its own needs
 _OF_ALL_PAIRS = (("use_pbc", (False,), "the histograms of ecnet are of all pairs"),)
-_OF_ALL_IMAGES = (("model", (*_GRAPH, *_ECNET), "crystalformer takes all images"),)
+_OF_ALL_IMAGES = (("model", (*ATOM_NETWORKS, *_ECNET), "crystalformer takes all images"),)
 _NEEDS_OF: dict[str, dict[str, tuple[_Need, ...]]] = {
     "ecnet": dict.fromkeys(("max_num_nbr", "neighbors"), _OF_ALL_PAIRS),
     "crystalformer": dict.fromkeys(("max_num_nbr", "neighbors"), _OF_ALL_IMAGES),

@@ -5,7 +5,7 @@ import pytest
 import torch
 from conftest import fcc, make_crystal, random_crystal
 from helpers import refused
-from test_csgnn import ATOM_NETWORKS, model, settled
+from test_csgnn import model, settled
 from test_network import batch_of, outputs
 
 from cgcnn.arguments import parse_training
@@ -25,6 +25,7 @@ from cgcnn.augment import supercell as random_supercell
 from cgcnn.cli import train_command
 from cgcnn.crystal import formula_unit
 from cgcnn.graph import GraphSettings, build_graph
+from cgcnn.meaning import ATOM_NETWORKS
 
 DRAWS = 4000
 # A deviation estimated from n normal numbers deviates by 1/√(2n) of itself: this is seven times that for DRAWS.

@@ -14,9 +14,8 @@ from cgcnn.csgnn import CSGANNConfig, CSGConfig, EdgeAttention, EdgeIsomorphism,
 from cgcnn.features import element_table
 from cgcnn.graph import GraphSettings
 from cgcnn.layers import EdgeUpdate
+from cgcnn.meaning import ATOM_NETWORKS
 from cgcnn.model import MODELS
-
-ATOM_NETWORKS = [name for name in MODELS if name != "ecnet"]
 
 LAYERS = {
     "gated": lambda **c: GatedSum(CSGConfig(atom_fea_len=ATOM, **c), EDGE),

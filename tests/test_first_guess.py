@@ -178,6 +178,7 @@ def test_a_checkpoint_of_another_reference_is_refused(alloys, tmp_path):
         (("--extensive", "moment", "--transforms", "moment=log"), "--extensive moment: the logarithm"),
         (("--targets", "magnetic:class", "--reference", "composition"), "needs a regression target"),
         (("--extensive", "moment", "--augment", "supercell=2"), "--augment supercell cannot go with --extensive"),
+        (("--extensive", "moment", "--pooling", "sum"), "--extensive cannot go with --pooling sum"),
     ],
 )
 def test_what_means_nothing_gets_one_line(alloys, tmp_path, words, said):

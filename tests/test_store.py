@@ -368,7 +368,7 @@ def other_manifest(folder: Path) -> None:
         *map(overwrite_manifest, (b"garbage", b"PK\x03\x04 garbage", b"[]")),
         strange_compression,
         other_manifest,
-        *map(truncate, [name for name in COLUMNS if name not in HISTOGRAM]),
+        *map(truncate, [name for name in COLUMNS if name not in (*HISTOGRAM, "multiplicity")]),
         lambda folder: (folder / "distances.0.bin").unlink(),
         lambda folder: (folder / "manifest.npz").unlink(),
     ],
@@ -385,9 +385,10 @@ def test_a_damaged_store_is_built_again(tmp_path, damage):
     assert_holds(opened(tmp_path), files)
 
 
-@pytest.mark.parametrize("column", HISTOGRAM)
-def test_damaged_histograms_are_built_again(tmp_path, column):
-    chosen, files = GraphSettings(4.0, histogram=40), write_crystals(tmp_path, "abc")
+@pytest.mark.parametrize("column", [*HISTOGRAM, "multiplicity"])
+def test_damaged_histograms_and_images_are_built_again(tmp_path, column):
+    chosen = GraphSettings(4.0, images=True) if column == "multiplicity" else GraphSettings(4.0, histogram=40)
+    files = write_crystals(tmp_path, "abc")
     graph_store = opened(tmp_path, chosen)
     update(graph_store, files)
     assert_holds(opened(tmp_path, chosen), files, chosen)

@@ -117,7 +117,7 @@ def test_flags_of_atoms_are_refused(alloys, tmp_path):
         (("--pooling", "attention"), "--aggregation"),
         (("--radius", 6), "--cutoff"),
         (("--max-num-nbr", 32), "use-pbc on, only with off"),
-        (("--environment",), "not of atoms and edges"),
+        (("--environment",), "no edges with vectors of their own"),
     ):
         assert line in refused(train_command, alloys, "--out-dir", tmp_path, *SHORT, *words)
     assert "part of ECNet" in refused(train_command, alloys, "--out-dir", tmp_path, "--tower", "shared")

@@ -8,6 +8,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from cgcnn.arguments import explicit, normalise, read_config, to_argv
 from cgcnn.flags import Parser, training_parser
@@ -103,7 +104,7 @@ def published_axes(given: Sequence[str]) -> list[Axis]:
 def read_axes(words: Sequence[str], path: str | None = None, *, flag: str = "--grid") -> list[Axis]:
     """The axes of the words of `flag` and of a TOML file (axis = value or list of values). Raises DataError."""
     axes = []
-    for name, values in (read_config(path) if path else {}).items():
+    for name, values in (read_config(Path(path)) if path else {}).items():
         if isinstance(values, Mapping):
             raise DataError(f"{path}: {name}: not a value or a list of values")
         axes.append(read_axis(name, values if isinstance(values, list) else [values], where=f"{path}: "))
