@@ -18,6 +18,7 @@ import pandas as pd
 
 import cgcnn
 
+MODULI = ["log10_bulk_modulus", "log10_shear_modulus"]
 SETTINGS = {
     "spec": {"pooling": "attention", "epochs": 120},
     "spec, mean pooling": {"epochs": 120},
@@ -32,6 +33,10 @@ SETTINGS = {
     "accurate, MSE": {"preset": "accurate", "ensemble": 1, "loss": "mse"},
     "accurate, step schedule": {"preset": "accurate", "ensemble": 1, "scheduler": "step", "lr_milestones": [80, 105]},
     "accurate, attention": {"preset": "accurate", "ensemble": 1, "pooling": "attention"},
+    # for mp_elastic
+    "moduli, accurate": {"preset": "accurate", "targets": MODULI},
+    "moduli, crystalformer": {"model": "crystalformer", "epochs": 150, "targets": MODULI},
+    "four targets, crystalformer": {"model": "crystalformer", "epochs": 150},
 }
 
 
