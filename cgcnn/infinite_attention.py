@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
 import torch
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from cgcnn.crystalformer import CrystalformerConfig
 
 SLOPE = 0.1  # a of ρ
+MOST_SCORES = 1 << 25  # of pairs of atoms and heads at a time
 BEYOND = 5.0  # widths beyond the cutoff at which a Gaussian of the distance is 0 everywhere inside
 
 
@@ -35,6 +36,20 @@ class Group:
     waves: Tensor | None = None
     lengths: Tensor | None = None
     volume: Tensor | None = None
+
+    def parts(self, heads: int) -> Iterator[Group]:
+        """The same, a few atoms at a time as centres where all their scores would be too many for memory."""
+        crystals, n = self.atoms.shape
+        size = max(1, MOST_SCORES // (crystals * heads * n))
+        if size >= n:
+            yield self
+            return
+        for start in range(0, n, size):
+            rows = slice(start, start + size)
+            cut = {f.name: getattr(self, f.name) for f in fields(self)}
+            for name in ("atoms", "neighbour", "squared", "weight", "basis", "waves"):
+                cut[name] = None if cut[name] is None else cut[name][:, rows]
+            yield Group(**cut)
 
 
 class RadialFunctions(nn.Module):
@@ -107,21 +122,23 @@ class InfiniteAttention(nn.Module):
         )
         parts, places = [], []
         for group in groups:
-            q, k, v, s = (values[group.atoms].transpose(1, 2) for values in (query, key, value, inverse[..., None]))
-            scores = (q / math.sqrt(self.size)) @ k.transpose(2, 3)  # (b, H, n, n)
-            halves = []
-            if real:
-                halves.append(self._real(scores[:, :real], v[:, :real], s[:, :real], group))
-            if self.num_reciprocal:
-                halves.append(self._reciprocal(scores[:, real:], v[:, real:], s[:, real:], group))
-            joined = torch.cat(halves, dim=1) if len(halves) > 1 else halves[0]
-            parts.append(joined.transpose(1, 2).flatten(0, 1))  # (b·n, H, d_h)
-            places.append(group.atoms.flatten())
+            k, v = (values[group.atoms].transpose(1, 2) for values in (key, value))  # (b, H, n, d_h)
+            for part in group.parts(self.heads):
+                q, s = (values[part.atoms].transpose(1, 2) for values in (query, inverse[..., None]))
+                scores = (q / math.sqrt(self.size)) @ k.transpose(2, 3)  # (b, H, n', n)
+                halves = []
+                if real:
+                    halves.append(self._real(scores[:, :real], v[:, :real], s[:, :real], part))
+                if self.num_reciprocal:
+                    halves.append(self._reciprocal(scores[:, real:], v[:, real:], s[:, real:], part))
+                joined = torch.cat(halves, dim=1) if len(halves) > 1 else halves[0]
+                parts.append(joined.transpose(1, 2).flatten(0, 1))  # (b·n', H, d_h)
+                places.append(part.atoms.flatten())
         gathered = torch.cat(parts)[torch.argsort(torch.cat(places))]
         return self.out(gathered.flatten(1))
 
     def _real(self, scores: Tensor, values: Tensor, inverse: Tensor, group: Group) -> Tensor:
-        """Heads h of scores (b, h, n, n), values (b, h, n, d_h), σ^{-2} (b, h, n, 1) → (b, h, n, d_h)."""
+        """Heads h of scores (b, h, n', n), values (b, h, n, d_h), σ^{-2} (b, h, n', 1) → (b, h, n', d_h)."""
         heads = scores.shape[1]
         place = group.neighbour[:, :, None].expand(-1, -1, heads, -1)  # (b, n, h, D)
         logits = scores.transpose(1, 2).gather(3, place)

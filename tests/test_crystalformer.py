@@ -145,6 +145,21 @@ def test_a_batch_is_its_crystals_alone(domain):
             torch.testing.assert_close(value[k], alone[name][0], rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("domain", ["real", "multihead"])
+def test_a_large_cell_is_done_in_parts(domain, monkeypatch):
+    from cgcnn import infinite_attention
+
+    model, batch = network(domain=domain), batch_of(CRYSTALS, settings_of())
+    whole = model(batch)["bulk"]
+    (whole_gradient,) = torch.autograd.grad(whole.sum(), [model.embedding.weight])
+    monkeypatch.setattr(infinite_attention, "MOST_SCORES", 16)
+    parts = model(batch)["bulk"]
+    (gradient,) = torch.autograd.grad(parts.sum(), [model.embedding.weight])
+    torch.testing.assert_close(parts, whole, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(gradient, whole_gradient, rtol=1e-4, atol=1e-6)
+    assert max(len(list(group.parts(2))) for group in model.groups(batch)) > 1
+
+
 def test_one_atom_alone_shows_its_lattice_through_the_values_only():
     cells = [make_crystal(a, ["Cu"], [[0, 0, 0]]) for a in (3.0, 3.5)]
     for functions, same in ((0, True), (64, False)):
