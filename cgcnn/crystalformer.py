@@ -16,9 +16,10 @@ from torch.nn import functional
 
 from cgcnn.batch import Batch
 from cgcnn.infinite_attention import Group, InfiniteAttention, RadialFunctions
-from cgcnn.layers import segment_mean, segment_sum
+from cgcnn.layers import segment_mean
+from cgcnn.multi_task import MultiTaskNetwork, by_site
 from cgcnn.reference import Reference
-from cgcnn.standardise import Moments, global_units, register_statistics, scaled
+from cgcnn.standardise import Moments, global_units
 from cgcnn.tasks import TaskSet
 
 NUM_SPECIES = 98
@@ -100,10 +101,8 @@ class Block(nn.Module):
         return atoms + self.back(functional.relu(self.wider(atoms)))
 
 
-class Crystalformer(nn.Module):
-    """Batch with images → {task: output}: (B,) on the learned scale, or (B, C) logits of classes."""
-
-    head_layers = ("heads.",)
+class Crystalformer(MultiTaskNetwork):
+    """Blocks of attention to all images, mean over the atoms, hidden layers; its batches have images."""
 
     def __init__(self, config: CrystalformerConfig, tasks: TaskSet, elements: Tensor) -> None:
         """elements (119, ·): which elements have a vector (no NaN); the vectors themselves are learned."""
@@ -112,8 +111,7 @@ class Crystalformer(nn.Module):
         self.register_buffer("elements", elements.clone(), persistent=False)
         self.embedding = nn.Embedding(NUM_SPECIES, config.model_dim)
         nn.init.normal_(self.embedding.weight, std=config.model_dim**-0.5 * (9 * config.num_layers) ** -0.25)
-        has_functions = config.value_pe_dist_real > 0
-        self.functions = RadialFunctions(config) if has_functions else None
+        self.functions = RadialFunctions(config) if config.value_pe_dist_real else None
         self.blocks = nn.ModuleList(Block(config, k) for k in range(config.num_layers))
         layers, width = [], config.model_dim
         for wider in config.embedding_dim:
@@ -122,9 +120,7 @@ class Crystalformer(nn.Module):
             layers += [nn.ReLU()]
             width = wider
         self.hidden = nn.Sequential(*layers)
-        num_global = len(global_units(config))
-        register_statistics(self, "global", num_global)
-        self.join = nn.Linear(width + num_global, width) if num_global else None
+        self.add_crystal_features(width)
         self.heads = nn.ModuleList(nn.Linear(width, task.num_outputs) for task in tasks)
         self.reference = Reference(tasks, is_used=config.reference != "none" or bool(config.extensive))
 
@@ -150,8 +146,7 @@ class Crystalformer(nn.Module):
 
     def species(self, batch: Batch) -> Tensor:
         """What the atoms start with (N, d): the vector of a disordered site is the sum of its elements' shares."""
-        vectors = self.embedding(batch.numbers - 1) * batch.occupancies[:, None]
-        return vectors if len(vectors) == len(batch.crystal) else segment_sum(vectors, batch.site, len(batch.crystal))
+        return by_site(self.embedding(batch.numbers - 1), batch)
 
     def embed(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Vectors of the atoms (N, d) and of the crystals (B, H)."""
@@ -166,20 +161,17 @@ class Crystalformer(nn.Module):
         """Mean of the atoms (N, d), and what is known of whole crystals (B, G) → (B, H)."""
         crystals = self.hidden(segment_mean(atoms, crystal, num_atoms))
         if self.join is not None:
-            known = scaled(global_features, self.global_mean, self.global_std)
-            crystals = functional.relu(self.join(torch.cat([crystals, known], dim=1)))
+            crystals = functional.relu(self.joined(crystals, global_features))
         return crystals
 
-    def read_out(self, batch: Batch, atoms: Tensor, crystals: Tensor, *, by_atom: bool = False) -> dict[str, Tensor]:
-        """What `embed` gives → outputs of every task; by_atom: vectors are of atoms, each a crystal of its own."""
-        outputs = {
-            task.name: head(crystals).squeeze(1) if task.is_regression else head(crystals)
-            for task, head in zip(self.tasks, self.heads, strict=True)
-        }
-        return self.reference(outputs, batch, by_atom=by_atom)
+    def atom_weights(self, batch: Batch, atoms: Tensor) -> Tensor:
+        """The share of each atom (N,) in its crystal's vector."""
+        return (1.0 / batch.num_atoms.to(atoms.dtype))[batch.crystal]
 
-    def forward(self, batch: Batch) -> dict[str, Tensor]:
-        return self.read_out(batch, *self.embed(batch))
+    @property
+    def adds_up(self) -> bool:
+        """Whether nothing but a linear head follows the mean over the atoms."""
+        return not self.config.embedding_dim and self.join is None and not self.reference.is_used
 
     @torch.no_grad()
     def groups(self, batch: Batch) -> list[Group]:

@@ -18,9 +18,10 @@ from torch.nn import functional
 from cgcnn.batch import Batch, RadialPairs
 from cgcnn.features import NUM_LEARNED
 from cgcnn.layers import segment_sum
+from cgcnn.multi_task import MultiTaskNetwork
 from cgcnn.radial import num_intervals
 from cgcnn.reference import Reference
-from cgcnn.standardise import Moments, global_units, register_statistics, scaled
+from cgcnn.standardise import Moments, global_units
 from cgcnn.tasks import TaskSet
 
 
@@ -123,10 +124,11 @@ def tower(config: ECNetConfig, *, num_outputs: int = 1, with_top: bool = True) -
     return nn.Sequential(*layers, *([nn.Linear(config.tower_h2, num_outputs)] if with_top else []))
 
 
-class ECNet(nn.Module):
-    """Batch with radial pairs → {task: output}: (B,) on the learned scale, or (B, C) logits of classes."""
+class ECNet(MultiTaskNetwork):
+    """States of the elements, from which towers sum the tasks; its batches have radial pairs."""
 
     head_layers = ("heads.", "trunk.")
+    has_atoms = False
 
     def __init__(self, config: ECNetConfig, tasks: TaskSet, elements: Tensor) -> None:
         """elements (119, ·): which elements have a vector (no NaN); the vectors themselves are learned."""
@@ -135,9 +137,7 @@ class ECNet(nn.Module):
         self.register_buffer("elements", elements.clone(), persistent=False)
         self.embedding = nn.Embedding(NUM_LEARNED, config.hidden_channels)
         self.blocks = nn.ModuleList(ElementConvolution(config) for _ in range(config.n_interactions))
-        num_global = len(global_units(config))
-        register_statistics(self, "global", num_global)
-        self.join = nn.Linear(config.hidden_channels + num_global, config.hidden_channels) if num_global else None
+        self.add_crystal_features(config.hidden_channels)
         self.activation = ShiftedSoftplus()
         is_shared = config.tower == "shared"
         self.trunk = tower(config, with_top=False) if is_shared else nn.Identity()
@@ -180,8 +180,7 @@ class ECNet(nn.Module):
         for block in self.blocks:
             states = states + block(elements, counts, pairs, self.neighbours)
         if self.join is not None:
-            known = scaled(batch.global_features, self.global_mean, self.global_std)[pairs.crystal]
-            states = states + self.activation(self.join(torch.cat([states, known], dim=1)))
+            states = states + self.activation(self.joined(states, batch.global_features[pairs.crystal]))
         weighted = segment_sum(states * pairs.amounts[:, None], pairs.crystal, len(batch))
         return states, weighted / segment_sum(pairs.amounts[:, None], pairs.crystal, len(batch))
 
@@ -195,6 +194,3 @@ class ECNet(nn.Module):
                 summed = summed / batch.pairs.num_elements[:, None]
             outputs[task.name] = summed.squeeze(1) if task.is_regression else summed
         return self.reference(outputs, batch)
-
-    def forward(self, batch: Batch) -> dict[str, Tensor]:
-        return self.read_out(batch, *self.embed(batch))

@@ -12,7 +12,8 @@ from torch.nn import functional
 from cgcnn.batch import Batch
 from cgcnn.environment import NUM_FEATURES
 from cgcnn.features import GaussianExpansion, RadialBasis
-from cgcnn.layers import EdgeUpdate, GatedConvolution, segment_sum
+from cgcnn.layers import EdgeUpdate, GatedConvolution
+from cgcnn.multi_task import MultiTaskNetwork, by_site
 from cgcnn.pooling import POOLINGS
 from cgcnn.reference import Reference
 from cgcnn.standardise import Moments, global_units, register_statistics, scaled
@@ -119,14 +120,10 @@ class CrystalGraphBody(nn.Module):
         return pooled
 
 
-class CrystalGraphNetwork(nn.Module):
-    """Batch → {task: output}: (B,) for a regression, on the learned scale, (B, C) logits for a classification.
-
-    A network of another convolution is a subclass with another `convolution`.
-    """
+class CrystalGraphNetwork(MultiTaskNetwork):
+    """Embedding, convolutions, pooling. A network of another convolution is a subclass with another `convolution`."""
 
     convolution = staticmethod(gated_convolution)
-    head_layers = ("heads.",)
 
     def __init__(self, config: NetworkConfig, tasks: TaskSet, elements: Tensor) -> None:
         """elements: the vector of each atomic number (119, F₀), rows of NaN for elements without one."""
@@ -142,9 +139,7 @@ class CrystalGraphNetwork(nn.Module):
         num_atom_features = elements.shape[1] + num_environment
         self.body = CrystalGraphBody(config, num_atom_features, self.expansion.num_features, self.convolution)
         self.tasks = tasks
-        num_global = len(global_units(config))
-        register_statistics(self, "global", num_global)
-        self.join = nn.Linear(config.h_fea_len + num_global, config.h_fea_len) if num_global else None
+        self.add_crystal_features(config.h_fea_len)
         # by position: a task may have a name that a module cannot
         self.heads = nn.ModuleList(nn.Linear(config.h_fea_len, task.num_outputs) for task in tasks)
         for task, head in zip(tasks, self.heads, strict=True):
@@ -179,10 +174,7 @@ class CrystalGraphNetwork(nn.Module):
         The vector of a disordered site is the occupancy-weighted mean of its elements'; what it lacks to full
         occupancy is vacant, and counts as zeros.
         """
-        species = self.elements[batch.numbers] * batch.occupancies[:, None]
-        atoms = (
-            species if len(species) == len(batch.crystal) else segment_sum(species, batch.site, len(batch.crystal))
-        )
+        atoms = by_site(self.elements[batch.numbers], batch)
         if not self.config.environment:
             return atoms
         return torch.cat([atoms, scaled(batch.environment, self.environment_mean, self.environment_std)], dim=1)
@@ -199,20 +191,19 @@ class CrystalGraphNetwork(nn.Module):
         """Atoms (N, ·) pooled, with what the network knows of whole crystals (B, G) → (B, H)."""
         crystals = self.body.crystals(atoms, crystal, num_atoms)
         if self.join is not None:
-            known = scaled(global_features, self.global_mean, self.global_std)
-            crystals = functional.softplus(self.join(torch.cat([crystals, known], dim=1)))
+            crystals = functional.softplus(self.joined(crystals, global_features))
         return crystals
 
-    def forward(self, batch: Batch) -> dict[str, Tensor]:
-        return self.read_out(batch, *self.embed(batch))
+    def atom_weights(self, batch: Batch, atoms: Tensor) -> Tensor:
+        """The share of each atom (N,) in its crystal's vector."""
+        return self.body.pooling.weights(atoms, batch.crystal, batch.num_atoms)
 
-    def read_out(self, batch: Batch, atoms: Tensor, crystals: Tensor, *, by_atom: bool = False) -> dict[str, Tensor]:
-        """What `embed` gives → outputs of every task; by_atom: vectors are of atoms, each a crystal of its own."""
-        outputs = {
-            task.name: head(crystals).squeeze(1) if task.is_regression else head(crystals)
-            for task, head in zip(self.tasks, self.heads, strict=True)
-        }
-        return self.reference(outputs, batch, by_atom=by_atom)
+    @property
+    def adds_up(self) -> bool:
+        """Whether nothing but a linear head follows a mean over the atoms."""
+        config = self.config
+        averages = config.pooling in ("mean", "attention") and config.readout == "per-atom" and config.n_h == 1
+        return averages and self.join is None and not self.reference.is_used
 
 
 def classic_dropout(tasks: TaskSet) -> float:

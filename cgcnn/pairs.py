@@ -23,7 +23,9 @@ def pairs_within(crystal: Crystal, radius: float, *, periodic: bool = True) -> t
     volume = abs(np.linalg.det(lattice))
     expected = crystal.num_sites**2 * 4.19 * radius**3 / volume if volume > 0 else np.inf
     if not expected < MAX_PAIRS:
-        raise StructureError(f"cell volume {volume:.3g} Å³ is too small for {crystal.num_sites} atoms")
+        raise StructureError(
+            f"cell volume {volume:.3g} Å³ is too small for {crystal.num_sites} atoms and a radius of {radius:.4g} Å"
+        )
     points = cartesian(crystal)
     centre, neighbour, image, distance = find_points_in_spheres(
         points, points, r=radius, pbc=_PERIODIC if periodic else _ALONE, lattice=lattice, tol=1e-8

@@ -33,6 +33,26 @@ def test_a_run_predicts_what_it_tested(folder, trained, tmp_path):
         assert again[f"{task}_pred"].tolist() == pytest.approx(tested[f"{task}_pred"].tolist(), abs=1e-5)
 
 
+def test_atoms_have_equal_shares_and_scores(folder, trained, tmp_path):
+    ran = predict(
+        trained[0] / "model_best.pth.tar", folder, tmp_path / "new.csv", "--atom-contributions", tmp_path / "a.csv"
+    )
+    assert (ran.status, "do not add up" in ran.out) == (0, True)
+    atoms = pd.read_csv(tmp_path / "a.csv")
+    assert atoms.groupby("cif_id")["attention"].sum().tolist() == pytest.approx([1.0] * atoms["cif_id"].nunique())
+    assert atoms.filter(like="_score").notna().all(axis=None)
+
+
+def test_the_scores_of_a_linear_model_add_up(folder, tmp_path):
+    train(folder, tmp_path, *SHORT, "--embedding-dim")
+    model = tmp_path / "model_best.pth.tar"
+    ran = predict(model, folder, tmp_path / "new.csv", "--atom-contributions", tmp_path / "a.csv")
+    assert (ran.status, "do not add up" in ran.out) == (0, False)
+    atoms, table = pd.read_csv(tmp_path / "a.csv"), pd.read_csv(tmp_path / "new.csv").set_index("cif_id")
+    summed = (atoms["attention"] * atoms["work_function_score"]).groupby(atoms["cif_id"]).sum()
+    assert summed.tolist() == pytest.approx(table.loc[summed.index, "work_function_pred"].tolist(), abs=1e-5)
+
+
 def test_its_own_learning_is_the_default(trained):
     saved = checkpoint.read(trained[0] / "model_best.pth.tar")
     args = saved["args"]

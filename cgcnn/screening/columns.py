@@ -10,7 +10,7 @@ import pandas as pd
 from cgcnn.novelty import SYMBOLS
 from cgcnn.report import prediction_table
 from cgcnn.screening.calibration import Interval
-from cgcnn.screening.ensemble import Prediction
+from cgcnn.screening.predictions import Prediction
 from cgcnn.tasks import Task, TaskSet
 
 UNLIKE, DISTANCE = "unlike_training", "distance_to_training"

@@ -25,9 +25,10 @@ from cgcnn.screening.calibration import Interval, read_intervals
 from cgcnn.screening.candidates import find_candidates
 from cgcnn.screening.columns import TEXT_COLUMNS, atom_table, element_table, full_table, short_names
 from cgcnn.screening.embeddings import write_embeddings
-from cgcnn.screening.ensemble import Ensemble, Prediction
+from cgcnn.screening.ensemble import Ensemble
 from cgcnn.screening.growing import FINISHED, GROWING, GrowingFiles
 from cgcnn.screening.long_tables import first_column
+from cgcnn.screening.predictions import Prediction
 from cgcnn.screening.report import ATOMS, ELEMENTS, EMBEDDINGS, FAILED, TABLE, announce, report, write_shortlist
 from cgcnn.screening.shortlist import shortlist
 from cgcnn.screening.stream import Chunk, read_chunks
@@ -113,7 +114,8 @@ class Screening:
             tqdm(total=len(files), initial=len(files) - len(ids), desc="Predicting", **BAR) as bar,
         ):
             for chunk in chunks:
-                predicted, failed = self.ensemble.predict_chunk(chunk, with_atoms=ATOMS in self.files)
+                more = {"with_atoms": ATOMS in self.files, "with_elements": ELEMENTS in self.files}
+                predicted, failed = self.ensemble.predict_chunk(chunk, **more)
                 known = None if labels is None else labels[_places(ids, predicted.ids, self.count)]
                 self._append(out, predicted, failed, known)
                 self.count += len(chunk)

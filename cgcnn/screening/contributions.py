@@ -7,7 +7,7 @@ from torch import Tensor
 
 from cgcnn.batch import Batch
 from cgcnn.graph import CrystalGraph
-from cgcnn.network import CrystalGraphNetwork
+from cgcnn.multi_task import MultiTaskNetwork
 from cgcnn.novelty import SYMBOLS
 from cgcnn.tasks import Normalizer
 
@@ -15,7 +15,7 @@ LINEAR = ("none", "scaling")  # of cgcnn.tasks.TRANSFORMS
 
 
 @torch.no_grad()
-def atom_scores(network: CrystalGraphNetwork, batch: Batch, atoms: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+def atom_scores(network: MultiTaskNetwork, batch: Batch, atoms: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
     """Weight (N,) of each atom in its crystal's mean, and its score (N,) for every regression, on the learned scale.
 
     atoms (N, ·): the vectors that the network pools. The weights are attention, or 1/n for mean pooling. The score is
@@ -28,16 +28,13 @@ def atom_scores(network: CrystalGraphNetwork, batch: Batch, atoms: Tensor) -> tu
     of_crystal = None if batch.global_features is None else batch.global_features[batch.crystal]
     vectors = network.crystal_vectors(atoms, alone, torch.ones_like(alone), of_crystal)
     outputs = network.read_out(batch, atoms, vectors, by_atom=True)
-    weights = network.body.pooling.weights(atoms, batch.crystal, batch.num_atoms)
+    weights = network.atom_weights(batch, atoms)
     return weights, {task.name: outputs[task.name] for task in network.tasks if task.is_regression}
 
 
-def adds_up(network: CrystalGraphNetwork, normalizers: dict[str, Normalizer]) -> bool:
+def adds_up(network: MultiTaskNetwork, normalizers: dict[str, Normalizer]) -> bool:
     """Whether the weighted sum of the scores, in units, is the prediction: only a linear head follows the pooling."""
-    config = network.config
-    linear = all(n.transform in LINEAR for n in normalizers.values())
-    averages = config.pooling in ("mean", "attention") and config.readout == "per-atom"
-    return averages and config.n_h == 1 and network.join is None and not network.reference.is_used and linear
+    return network.adds_up and all(n.transform in LINEAR for n in normalizers.values())
 
 
 def site_elements(graph: CrystalGraph) -> list[str]:

@@ -12,7 +12,6 @@ from torch import Tensor
 from cgcnn.batch import Collator
 from cgcnn.checkpoint import TrainedModel
 from cgcnn.crystal_features import FLAG, CrystalTable, columns_of, joined
-from cgcnn.ecnet import ECNet
 from cgcnn.features import missing_elements
 from cgcnn.global_features import global_features
 from cgcnn.graph import GraphSettings
@@ -21,52 +20,11 @@ from cgcnn.labels import DataError
 from cgcnn.novelty import FAR
 from cgcnn.prediction import combine, deviations, in_units, no_predictions
 from cgcnn.screening.contributions import atom_scores, site_elements
+from cgcnn.screening.predictions import AtomScores, ElementStates, Prediction
 from cgcnn.screening.stream import Chunk
 from cgcnn.tasks import AUXILIARY, Task, TaskSet
 
 MAX_EDGES, MAX_EDGES_GPU = 16_384, 1_000_000  # in a batch; one takes about 1 kB
-
-
-@dataclass(frozen=True, eq=False)
-class AtomScores:
-    """N atoms of n crystals: the place of each one's crystal (N,), its elements (N), weight (N,), task → score (N,).
-
-    Scores are in the task's unit. On a disordered site, elements are `Ni0.8Co0.2`.
-    """
-
-    crystal: np.ndarray
-    elements: list[str]
-    weight: np.ndarray
-    scores: dict[str, np.ndarray]
-
-
-@dataclass(frozen=True, eq=False)
-class ElementStates:
-    """Z elements of n crystals: the place of each one's crystal, its number and atoms (Z,), its state (Z, F)."""
-
-    crystal: np.ndarray
-    numbers: np.ndarray
-    amounts: np.ndarray
-    states: np.ndarray
-
-
-@dataclass(frozen=True, eq=False)
-class Prediction:
-    """Of the n crystals `ids`: task → mean (n,) or probabilities (n, C), task → standard deviation (n,).
-
-    deviations: {} with one network. distance (n,) to the training set in units of the model's threshold, and unlike
-    (n), why a crystal is unlike it ("" if it is not); None where no model knows. vectors (n, H) of the first network.
-    elements: states of the first network, where it has some and they were asked for.
-    """
-
-    ids: list[str]
-    values: dict[str, np.ndarray]
-    deviations: dict[str, np.ndarray]
-    distance: np.ndarray | None
-    unlike: list[str] | None
-    vectors: np.ndarray
-    atoms: AtomScores | None = None
-    elements: ElementStates | None = None
 
 
 @dataclass
@@ -134,12 +92,12 @@ class Ensemble:
     @property
     def has_elements(self) -> bool:
         """Whether the first network has states of elements, in place of vectors of atoms."""
-        return isinstance(self.models[0].networks[0], ECNet)
+        return not self.models[0].networks[0].has_atoms
 
     @property
     def has_atoms(self) -> bool:
         """Whether every network has vectors of atoms."""
-        return not any(isinstance(model.networks[0], ECNet) for model in self.models)
+        return all(model.networks[0].has_atoms for model in self.models)
 
     def _without_vector(self, table: GraphTable) -> dict[int, str]:
         """Row → the reason, of crystals with an element that one of the models has no vector for."""
@@ -172,10 +130,13 @@ class Ensemble:
         found[rows] = self.features.values(names, ids)
         return joined(known, found)
 
-    def predict_chunk(self, chunk: Chunk, *, with_atoms: bool = False) -> tuple[Prediction, dict[str, str]]:
+    def predict_chunk(
+        self, chunk: Chunk, *, with_atoms: bool = False, with_elements: bool = False
+    ) -> tuple[Prediction, dict[str, str]]:
         """Predictions of the crystals that can be used, in their order; id → reason, of the others.
 
         chunk: as `read_chunk` makes it for `settings`. with_atoms: with the scores of the atoms.
+        with_elements: with the states of the elements, where the first network has some.
         """
         if not chunk.ids:
             return self._nothing(), chunk.failed
@@ -184,11 +145,18 @@ class Ensemble:
         failed = chunk.failed | {chunk.ids[row]: reason for row, reason in lacking.items()}
         if not len(rows):
             return self._nothing(), failed
-        return self.predict([chunk.ids[row] for row in rows], chunk.tables, rows, with_atoms=with_atoms), failed
+        more = {"with_atoms": with_atoms, "with_elements": with_elements}
+        return self.predict([chunk.ids[row] for row in rows], chunk.tables, rows, **more), failed
 
     @torch.no_grad()
     def predict(
-        self, ids: list[str], tables: Sequence[GraphTable], rows: np.ndarray, *, with_atoms: bool = False
+        self,
+        ids: list[str],
+        tables: Sequence[GraphTable],
+        rows: np.ndarray,
+        *,
+        with_atoms: bool = False,
+        with_elements: bool = False,
     ) -> Prediction:
         """Predictions of n crystals, at least one: their rows (n,) in the table of each of `settings`."""
         table_of = dict(zip(self.settings, tables, strict=True))
@@ -196,7 +164,7 @@ class Ensemble:
         for model in self.models:
             table = table_of[model.graph]
             collator = Collator(table, global_features=self._of_crystals(model, table, ids, rows))
-            of_model = self._run(model, collator, torch.from_numpy(rows), with_atoms)
+            of_model = self._run(model, collator, torch.from_numpy(rows), with_atoms, with_elements)
             members += [in_units(_joined(one.heads), self.tasks, model.normalizers) for one in of_model]
             outputs.append(of_model)
         distance, unlike = self._novelty(outputs, table_of, rows)
@@ -208,10 +176,12 @@ class Ensemble:
             unlike,
             torch.cat(outputs[0][0].vectors).numpy(),
             self._atoms(outputs, tables[0], rows) if with_atoms else None,
-            _joined_states(outputs[0][0].elements) if self.has_elements else None,
+            _joined_states(outputs[0][0].elements) if with_elements else None,
         )
 
-    def _run(self, model: TrainedModel, collator: Collator, rows: Tensor, with_atoms: bool) -> list[_Outputs]:
+    def _run(
+        self, model: TrainedModel, collator: Collator, rows: Tensor, with_atoms: bool, with_elements: bool
+    ) -> list[_Outputs]:
         found = [_Outputs() for _ in model.networks]
         device = next(model.networks[0].parameters()).device
         for part in self._batches(collator.length["edges"][rows], device):
@@ -222,14 +192,14 @@ class Ensemble:
                 outputs = network.read_out(batch, atoms, crystals)
                 out.heads.append({name: value.cpu() for name, value in outputs.items()})
                 out.vectors.append(crystals.cpu())
-                if network is self.models[0].networks[0] and batch.pairs is not None:
-                    first = sum(map(len, out.vectors[:-1]))
+                first = sum(map(len, out.vectors[:-1]))
+                if with_elements and network is self.models[0].networks[0]:
                     pairs = batch.pairs
                     kept = (pairs.crystal + first, pairs.numbers, pairs.amounts, atoms)
                     out.elements.append(ElementStates(*(value.cpu().numpy() for value in kept)))
                 if with_atoms:
                     weights, scores = atom_scores(network, batch, atoms)
-                    out.crystal.append((batch.crystal + sum(map(len, out.vectors[:-1]))).cpu())
+                    out.crystal.append((batch.crystal + first).cpu())
                     out.weights.append(weights.cpu())
                     out.scores.append({name: value.cpu() for name, value in scores.items()})
         return found
