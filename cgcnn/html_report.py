@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 import shlex
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +15,7 @@ import pandas as pd
 import cgcnn
 from cgcnn.arguments import parse_training, to_argv
 from cgcnn.files import write_text
+from cgcnn.flag_kinds import shown
 from cgcnn.flags import training_parser
 from cgcnn.report import timing_summary
 
@@ -30,15 +31,16 @@ def write_report(
     baselines: pd.DataFrame,
     tables: Sequence[pd.DataFrame],
     graph_seconds: float,
+    averaged: pd.DataFrame,
 ) -> None:
     """result/{run_id}_report.html of a run that has ended; says where it is, or why there is none.
 
     metrics: a row a split, see `report.metric_row`. baselines: see `report.baseline_table`. tables: of the test
-    parts, one a split.
+    parts, one a split. averaged: see `tested.comparison_table`.
     """
     path = run.out.file("report.html")
     try:
-        write_text(path, render("report.html", **_context(run, metrics, baselines, tables, graph_seconds)))
+        write_text(path, render("report.html", **_context(run, metrics, baselines, tables, graph_seconds, averaged)))
     except Exception as error:  # whatever drawing stumbles over, the run itself is written and stays good
         run.say(f"no report: {type(error).__name__}: {error}")
         return
@@ -65,6 +67,7 @@ def _context(
     baselines: pd.DataFrame,
     tables: Sequence[pd.DataFrame],
     graph_seconds: float,
+    averaged: pd.DataFrame,
 ) -> dict[str, object]:
     from cgcnn import task_sections  # brings matplotlib
 
@@ -80,6 +83,7 @@ def _context(
         "num_splits": len(tables),
         "num_networks": run.args.ensemble,
         **task_sections.sections(run, metrics, baselines, tables),
+        "averaged": task_sections.averaged_weights(averaged),
     }
 
 
@@ -136,13 +140,7 @@ def _settings(run: Experiment) -> tuple[list[dict], list[dict]]:
 
 
 def _shown(value: object) -> str:
-    if isinstance(value, bool):
-        return "on" if value else "off"
-    if isinstance(value, Mapping):
-        return " ".join(f"{k}={v}" for k, v in value.items()) or "–"
-    if isinstance(value, list | tuple):
-        return " ".join(map(str, value)) or "–"
-    return "–" if value is None or value == "" else str(value)
+    return "–" if value is None else shown(value) or "–"
 
 
 def _timing(run: Experiment, graph_seconds: float) -> dict[str, object]:

@@ -66,10 +66,11 @@ def finish(run: Experiment, graph_seconds: float) -> RunResult:
     run.say(
         f"predictions: {out.top('test_results.csv')}; model: {out.top('model_best.pth.tar')}; more in {out.result}"
     )
-    html_report.write_report(run, metrics, compared, tables, graph_seconds)
+    averaged = comparison_table(tested)
+    html_report.write_report(run, metrics, compared, tables, graph_seconds, averaged)
     path = out.file("trained_model.pt")
     model = Model(tested[best].model)
-    return RunResult(metrics, predictions, model, path, baselines=compared, swa=comparison_table(tested))
+    return RunResult(metrics, predictions, model, path, baselines=compared, swa=averaged)
 
 
 def _write(run: Experiment, tested: Sequence[Tested], best: int) -> tuple[pd.DataFrame, pd.DataFrame]:

@@ -92,7 +92,26 @@ def _per_split(metrics: pd.DataFrame) -> dict[str, list]:
     """metrics.csv of the test parts."""
     columns = [column for column in metrics.columns if not column.startswith("Val_")]
     rows = [[str(int(row[0])), *map(_cell, row[1:])] for row in metrics[columns].itertuples(index=False)]
-    return {"columns": [column.replace("_", " ").replace("R^2", "R²") for column in columns], "rows": rows}
+    return {"columns": [_title(column) for column in columns], "rows": rows}
+
+
+def averaged_weights(table: pd.DataFrame) -> dict[str, list] | None:
+    """The averaged network beside that of one epoch (see `tested.comparison_table`): test part, validation score."""
+    if table.empty:
+        return None
+    columns = [name for name in table if name == "Val_Score" or not name.startswith(("Val_", "is_saved"))]
+    several = table["split"].nunique() > 1
+    columns = [name for name in columns if several or name != "split"]
+    rows = [
+        {"cells": [value if isinstance(value, str) else _cell(value) for value in row], "is_saved": saved}
+        for row, saved in zip(table[columns].itertuples(index=False), table["is_saved"], strict=True)
+    ]
+    return {"columns": [_title(name) for name in columns], "rows": rows}
+
+
+def _title(column: str) -> str:
+    """A column of a table as the page has it."""
+    return "validation score" if column == "Val_Score" else column.replace("_", " ").replace("R^2", "R²")
 
 
 def _learning_curves(run: Experiment, draw: _Drawing) -> list[Markup]:

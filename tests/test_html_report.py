@@ -158,6 +158,15 @@ def test_the_page_is_whole_and_needs_nothing_from_outside(run, request):
     assert len(found.source) < 1_000_000
 
 
+def test_averaged_weights_stand_beside_those_of_one_epoch(single, tmp_path):
+    train(root_folder(tmp_path / "data"), tmp_path, "--val-size", 3, "--test-size", 8, *FLAGS, "--swa", 1)
+    found, both = page(tmp_path).tables["averaged"], pd.read_csv(result_file(tmp_path, "swa.csv"))
+    assert [row[0] for row in found[1:]] == both.network.tolist()
+    assert found[0][-1] == "validation score"
+    assert [row[-1] for row in found[1:]] == [shown(value) for value in both.Val_Score]
+    assert "averaged" not in page(single).tables
+
+
 def test_every_figure_is_there(single, several):
     labels = page(single).labels
     for task in ("work function (eV)", "band gap (eV)"):
