@@ -19,6 +19,7 @@ import pandas as pd
 import cgcnn
 
 MODULI = ["log10_bulk_modulus", "log10_shear_modulus"]
+ENERGIES = ["formation_energy", "band_gap"]
 SETTINGS = {
     "spec": {"pooling": "attention", "epochs": 120},
     "spec, mean pooling": {"epochs": 120},
@@ -36,6 +37,7 @@ SETTINGS = {
     # for mp_elastic
     "moduli, accurate": {"preset": "accurate", "targets": MODULI},
     "moduli, crystalformer": {"model": "crystalformer", "epochs": 150, "targets": MODULI},
+    "formation energy and gap, crystalformer": {"model": "crystalformer", "epochs": 150, "targets": ENERGIES},
     "four targets, crystalformer": {"model": "crystalformer", "epochs": 150},
 }
 
