@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from cgcnn.augment import amounts
-from cgcnn.flags import Parser, training_parser
+from cgcnn.flag_kinds import as_flag
+from cgcnn.flags import SEVERAL_RUNS, Parser, training_parser
 from cgcnn.json_config import read_json_config
 from cgcnn.labels import DataError
 from cgcnn.meaning import ATOM_NETWORKS, meaningless
@@ -34,6 +35,8 @@ def parse_training(argv: Sequence[str], *, strict: bool = True) -> argparse.Name
     config, saved = {}, {}
     if "config" in given:
         config = explicit([".", *normalise(to_argv(read_config(Path(given["config"]))))], where=given["config"])
+        if idle := [as_flag(name) for name in ("config", "evaluate") if name in config]:
+            raise DataError(f"{given['config']}: {idle[0]} is for the command line only")
     if "evaluate" in given:
         given["evaluate"], saved = _evaluated_flags(given)
     elif resumed := given.get("resume", config.get("resume")):
@@ -114,9 +117,9 @@ def _evaluated_flags(given: Mapping[str, object]) -> tuple[str, dict]:
     """
     from cgcnn import checkpoint
 
-    for name in ("resume", "init_from", "learning_curve", "train_fraction"):
+    for name in ("resume", "init_from", "train_fraction", *SEVERAL_RUNS):
         if name in given:
-            raise DataError(f"--evaluate trains nothing: leave out {_flag(name)}")
+            raise DataError(f"--evaluate trains nothing: leave out {as_flag(name)}")
     path = given["evaluate"] or find_alloy_model(Path(given.get("out_dir", ".")) / "result", named_split(given))
     model = checkpoint.load(Path(path))
     if model.is_original:
@@ -126,7 +129,7 @@ def _evaluated_flags(given: Mapping[str, object]) -> tuple[str, dict]:
     for name in ("model", *(name for name in model.config if name != "crystal_features")):
         before = flags.get(name, model.config.get(name))
         if given.get(name, before) != before:
-            raise DataError(f"{_flag(name)} {given[name]}, but the network of {path} has {before}")
+            raise DataError(f"{as_flag(name)} {given[name]}, but the network of {path} has {before}")
     for name in ("units", "transforms", "extensive"):
         chosen = [word.removesuffix(":class") for word in given.get("targets", ())]
         if chosen and name in flags:
@@ -156,7 +159,7 @@ def to_argv(flags: Mapping[str, object]) -> list[str]:
     """Flags as a mapping (a configuration file, Python keywords) → the words of a command line; None: not given."""
     words: list[str] = []
     for name, value in flags.items():
-        flag = "--T-max" if name.lower() in ("t_max", "t-max") else _flag(name)
+        flag = "--T-max" if name.lower() in ("t_max", "t-max") else as_flag(name)
         if value is None:
             continue
         if isinstance(value, bool):
@@ -204,12 +207,8 @@ def _check_settled(args: argparse.Namespace, saved: Mapping[str, object]) -> Non
         before = saved.get(name, training_parser().get_default(name))
         if getattr(args, name) != before:
             raise DataError(
-                f"{_flag(name)} is {before} in the run of {args.resume}, and cannot change when it is resumed"
+                f"{as_flag(name)} is {before} in the run of {args.resume}, and cannot change when it is resumed"
             )
-
-
-def _flag(name: str) -> str:
-    return f"--{name.replace('_', '-')}"
 
 
 def _check(args: argparse.Namespace) -> None:
@@ -222,7 +221,7 @@ def _check(args: argparse.Namespace) -> None:
     for name in ("freeze_body", "reset_heads", "init_layers"):
         value = getattr(args, name)
         if value is not None and value is not False and not args.init_from:
-            raise DataError(f"{_flag(name)} needs --init-from")
+            raise DataError(f"{as_flag(name)} needs --init-from")
     if args.freeze_body and args.init_layers is not None:
         raise DataError("--freeze-body freezes a whole body: leave out --init-layers")
     if args.compare:
@@ -233,7 +232,7 @@ def _check(args: argparse.Namespace) -> None:
         raise DataError("--learning-curve makes its own runs: leave out --resume and --train-fraction")
     if args.transfer_study:
         settled = ("split", "split_type", "init_from", "resume", "learning_curve", "folds", "split_file")
-        if ignored := [_flag(name) for name in settled if getattr(args, name) not in (None, 0)]:
+        if ignored := [as_flag(name) for name in settled if getattr(args, name) not in (None, 0)]:
             raise DataError(f"--transfer-study makes its own runs: leave out {', '.join(ignored)}")
     if args.model == "csgann" and args.atom_fea_len % args.num_heads:
         raise DataError(f"--num-heads {args.num_heads} cannot share --atom-fea-len {args.atom_fea_len} evenly")

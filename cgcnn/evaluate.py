@@ -25,11 +25,9 @@ from cgcnn.prepare import splits_of_run
 from cgcnn.results import RunResult
 from cgcnn.screening.columns import full_table
 from cgcnn.screening.ensemble import Ensemble
-from cgcnn.splits import PARTS, Split
+from cgcnn.split_flags import DIVIDING
+from cgcnn.splits import Split
 from cgcnn.tasks import AUXILIARY, TaskSet
-
-_SIZES = tuple(f"{part}_{of}" for part in PARTS for of in ("ratio", "size"))
-_DIVIDE = ("split", "split_file", "folds", "group_by", "num_splits", "seed", "train_fraction", "is_validate", *_SIZES)
 
 
 def evaluate(args: Namespace, say: Callable[[str], None] = print) -> RunResult:
@@ -55,7 +53,7 @@ def evaluate(args: Namespace, say: Callable[[str], None] = print) -> RunResult:
         raise DataError(f"{path}: takes {needs}, not {args.crystal_features}")
     split = _split(args, data, model, say)
     own = parse_training([args.data_options[0], "--evaluate", args.evaluate])
-    if any(getattr(args, name) != getattr(own, name) for name in _DIVIDE):
+    if any(getattr(args, name) != getattr(own, name) for name in DIVIDING):
         _warn_of_known(split, own, data, model, say)
     for note in data.notes:
         say(note)

@@ -78,16 +78,16 @@ class Experiment:
         graph_seconds = time.monotonic() - self.begun
         announce(self, graph_seconds)
         # labels that cannot be learned end here
-        templates = [untrained_model(args, self.data, split, k) for k, split in enumerate(self.splits, start=1)]
+        self.templates = [untrained_model(args, self.data, split, k) for k, split in enumerate(self.splits, start=1)]
         if saved is not None:
-            self._restore(saved, templates)
+            self._restore(saved, self.templates)
         if not self._continues_here() and (line := self.out.move_old()):
             self.say(line)
         write_config(self.out.file("config.toml"), args)
         record_data(self)
         self.collator = Collator(self.data.table, self.data.labels, self.data.global_features)
         for k in range(len(self.done), len(self.splits)):
-            self._fit_split(k, templates[k], saved["training"] if saved and k == len(self.done) else None)
+            self._fit_split(k, self.templates[k], saved["training"] if saved and k == len(self.done) else None)
             saved = None
         return finish(self, graph_seconds)
 

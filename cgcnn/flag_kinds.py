@@ -1,14 +1,30 @@
-"""What a flag's value may be: text → value, with the sentence for what is none."""
+"""What a flag's value may be: text → value, with the sentence for what is none; and names and values back to text."""
 
 from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from cgcnn import augment
 
 EVERY = "*"  # as in cgcnn/tasks.py, which imports torch
+
+
+def as_flag(name: str) -> str:
+    """The name of a value as a user types it: batch_size → --batch-size."""
+    return f"--{name.replace('_', '-')}"
+
+
+def shown(value: object) -> str:
+    """A value as a user types it."""
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    if isinstance(value, Mapping):
+        return " ".join(f"{key}={item}" for key, item in value.items())
+    if isinstance(value, list | tuple):
+        return " ".join(map(str, value))
+    return str(value)
 
 
 def duration(text: str) -> float:

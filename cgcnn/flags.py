@@ -14,7 +14,8 @@ from cgcnn.task_flags import add_loss, add_tasks
 EXIT_BAD_INPUT = 2
 EXIT_SOME_FAILED = 3
 EXIT_STOPPED = 75  # sysexits: try again later; the run was saved and can be resumed
-PARTS = ("train", "val", "test")
+# Flags that ask for several runs: no settings of one.
+SEVERAL_RUNS = ("learning_curve", "transfer_study", "compare", "compare_also")
 
 
 class Parser(argparse.ArgumentParser):

@@ -25,27 +25,26 @@ def learning_curve(args: Namespace, say: Callable[[str], None] = print) -> RunRe
     """
     out = report.Outputs(Path(args.out_dir), run_id(args))
     folder = out.file("learning_curve")
-    study, rows, last = Study(args, say), [], None
+    study, rows = Study(args, say), []
     for share in sorted(set(args.learning_curve)):
         part = copy.copy(args)
         part.learning_curve, part.train_fraction, part.out_dir = None, share, str(folder / f"{share:g}")
         inside, result = study.run(part, f"{share:g} of the training part")
-        last = result or last
         if result and result.exit_status:
             say("the same command goes on with the learning curve")
             return result
         rows.append(_row(share, inside))
     table = pd.DataFrame(rows)
-    report.write_table(out.file("learning_curve.csv"), table)
+    study.write(out.file("learning_curve.csv"), table)
     say(f"\nlearning curve, test part ({out.file('learning_curve.csv')}):")
     say(table.to_string(index=False, float_format="%.4g"))
-    for column in _errors(table):
+    for column in report.mae_columns(table):
         say(verdict(column.removesuffix("_MAE"), table["train"].to_numpy(), table[column].to_numpy()))
     from cgcnn.plots import draw_learning_curve
 
     for path in draw_learning_curve(table, out.file("learning_curve")):
         say(f"figure: {path}")
-    return last or RunResult(table, pd.DataFrame(), None, inside.file("trained_model.pt"))
+    return study.last or RunResult(table, pd.DataFrame(), None, inside.file("trained_model.pt"))
 
 
 def power_law(sizes: np.ndarray, errors: np.ndarray) -> tuple[float, float, float]:
@@ -82,12 +81,8 @@ def _row(share: float, inside: report.Outputs) -> dict:
     metrics = pd.read_csv(inside.file("metrics.csv"))
     splits = [pd.read_csv(path) for path in sorted(inside.result.glob(f"{inside.run_id}_split*_ids.csv"))]
     row = {"share": share, "train": float(np.mean([(split["split"] == "train").sum() for split in splits]))}
-    for column in _errors(metrics):
+    for column in report.mae_columns(metrics):
         row[column] = metrics[column].mean()
         if len(metrics) > 1:
             row[f"{column}_std"] = metrics[column].std(ddof=0)
     return row
-
-
-def _errors(table: pd.DataFrame) -> list[str]:
-    return [name for name in table if name.endswith("_MAE") and not name.startswith("Val_")]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from argparse import Namespace
 from collections.abc import Iterable
 
+from cgcnn.flag_kinds import as_flag, shown
 from cgcnn.flags import training_parser
 
 _CSG = ("csgcnn", "csgann", "csginn")
@@ -53,16 +54,15 @@ _NEEDS: dict[str, tuple[_Need, ...]] = {
         (_IN_FORMER,),
     ),
     **dict.fromkeys(
+        ("max_num_nbr", "neighbors"), (("model", (*ATOM_NETWORKS, *_ECNET), "crystalformer takes all images"),)
+    ),
+    **dict.fromkeys(
         ("scale_reci", "gauss_lb_reci"), (_IN_FORMER, ("domain", ("multihead", "real-reci"), _RECIPROCAL))
     ),
 }
 # network → its own needs
 _OF_ALL_PAIRS = (("use_pbc", (False,), "the histograms of ecnet are of all pairs"),)
-_OF_ALL_IMAGES = (("model", (*ATOM_NETWORKS, *_ECNET), "crystalformer takes all images"),)
-_NEEDS_OF: dict[str, dict[str, tuple[_Need, ...]]] = {
-    "ecnet": dict.fromkeys(("max_num_nbr", "neighbors"), _OF_ALL_PAIRS),
-    "crystalformer": dict.fromkeys(("max_num_nbr", "neighbors"), _OF_ALL_IMAGES),
-}
+_NEEDS_OF = {"ecnet": dict.fromkeys(("max_num_nbr", "neighbors"), _OF_ALL_PAIRS)}
 
 
 def acts(args: Namespace, name: str) -> bool:
@@ -84,11 +84,6 @@ def meaningless(args: Namespace, given: Iterable[str]) -> dict[str, str]:
         if need is None or getattr(args, name) == parser.get_default(name):
             continue
         other, values, why = need
-        flag, needs = (f"--{word.replace('_', '-')}" for word in (name, other))
-        chosen, now = " or ".join(map(_told, values)), _told(getattr(args, other))
-        found[name] = f"{flag} means nothing with {needs} {now}, only with {chosen}: {why}"
+        chosen, now = " or ".join(map(shown, values)), f"{as_flag(other)} {shown(getattr(args, other))}"
+        found[name] = f"{as_flag(name)} means nothing with {now}, only with {chosen}: {why}"
     return found
-
-
-def _told(value: object) -> str:
-    return {True: "on", False: "off"}.get(value, value) if isinstance(value, bool) else str(value)

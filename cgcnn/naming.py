@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from cgcnn.labels import DataError
+from cgcnn.meaning import acts
 
 BEST = "_best"
 
@@ -15,9 +16,8 @@ BEST = "_best"
 def run_id(args: Namespace) -> str:
     """The name of a run, as the published scripts build it."""
     parts = [] if args.model == "cgcnn" else [args.model]
-    parts += [args.scheduler, args.pooling, "adaptive" if args.adaptive_weights else "fixed"]
-    if args.model == "ecnet":
-        parts.remove(args.pooling)  # it has none
+    parts += [args.scheduler, *([args.pooling] if acts(args, "pooling") else [])]
+    parts.append("adaptive" if args.adaptive_weights else "fixed")
     if args.conditional_loss:
         ratio = args.semiconductor_weight / args.metal_weight if args.metal_weight else float("inf")
         parts.append(f"cond_cls{args.classification_weight:.2f}_ratio{ratio:.2f}_thresh{args.metal_threshold:.2f}")

@@ -14,10 +14,7 @@ def add_graph(group) -> None:
     """Flags of the crystal graph."""
     add = group.add_argument
     add(
-        "--neighbors",
-        choices=("shell", "classic"),
-        default="shell",
-        help="classic: cut tied shells at --max-num-nbr",
+        "--neighbors", choices=("shell", "classic"), default="shell", help="classic: cut tied shells at --max-num-nbr"
     )
     add("--max-num-nbr", type=at_least(1), default=12, metavar="M", help="neighbours an atom (12)")
     add("--radius", type=at_least(0.1), default=8.0, metavar="ANGSTROM", help="cutoff radius (8)")
@@ -38,6 +35,33 @@ def add_network(group) -> None:
     )
     add("--residual", action=switch, default=False, help="a skip around every convolution of csgcnn, csgann, csginn")
     add("--num-heads", type=at_least(1), default=4, metavar="N", help="of the attention of csgann (4)")
+    _add_features(group)
+    add("--atom-fea-len", type=at_least(1), default=64, metavar="N", help="atom vector in convolutions (64)")
+    add("--h-fea-len", type=at_least(1), default=128, metavar="N", help="hidden vector (128)")
+    add("--n-conv", type=at_least(0), default=3, metavar="N", help="convolutions (3)")
+    add("--n-h", type=at_least(1), default=1, metavar="N", help="hidden layers after pooling (1)")
+    poolings = ("mean", "attention", "sum", "max", "set2set")
+    add("--pooling", choices=poolings, default="mean", help="atoms to crystal (mean)")
+    add("--readout", choices=("per-atom", "classic"), default="per-atom", help="widen atoms before pooling, or after")
+    add(
+        "--reference",
+        choices=("none", "composition"),
+        default="none",
+        help="what outputs are counted from; composition: a linear model of it, fitted to the training part (none)",
+    )
+    add(
+        "--extensive",
+        nargs="*",
+        default=[],
+        metavar="NAME",
+        help="regression targets that grow with the cell: heads count per atom",
+    )
+    add("--dropout", type=ratio, metavar="P", help="after pooling (default: 0.5 for classification alone, else 0)")
+
+
+def _add_features(group) -> None:
+    """What a network is told of atoms, edges and the whole crystal."""
+    add, switch = group.add_argument, argparse.BooleanOptionalAction
     add(
         "--atom-features",
         default="json",
@@ -56,7 +80,7 @@ def add_network(group) -> None:
     )
     add(
         "--environment",
-        action=argparse.BooleanOptionalAction,
+        action=switch,
         default=False,
         help="atoms start with angles and distances of their surroundings",
     )
@@ -73,37 +97,6 @@ def add_network(group) -> None:
         metavar="TABLE:COLUMN[+COLUMN]",
         help="what else is known of the crystals, numbers or words: columns of this CSV file in the data folder, or "
         "else in the working folder (none)",
-    )
-    add("--atom-fea-len", type=at_least(1), default=64, metavar="N", help="atom vector in convolutions (64)")
-    add("--h-fea-len", type=at_least(1), default=128, metavar="N", help="hidden vector (128)")
-    add("--n-conv", type=at_least(0), default=3, metavar="N", help="convolutions (3)")
-    add("--n-h", type=at_least(1), default=1, metavar="N", help="hidden layers after pooling (1)")
-    poolings = ("mean", "attention", "sum", "max", "set2set")
-    add("--pooling", choices=poolings, default="mean", help="atoms to crystal (mean)")
-    add(
-        "--readout",
-        choices=("per-atom", "classic"),
-        default="per-atom",
-        help="widen atoms before pooling, or after",
-    )
-    add(
-        "--reference",
-        choices=("none", "composition"),
-        default="none",
-        help="what outputs are counted from; composition: a linear model of it, fitted to the training part (none)",
-    )
-    add(
-        "--extensive",
-        nargs="*",
-        default=[],
-        metavar="NAME",
-        help="regression targets that grow with the cell: heads count per atom",
-    )
-    add(
-        "--dropout",
-        type=ratio,
-        metavar="P",
-        help="after pooling (default: 0.5 for classification alone, else 0)",
     )
 
 
@@ -195,25 +188,7 @@ def add_learning(group) -> None:
         default=True,
         help="off: no decay of biases and of the scales of normalisations",
     )
-    schedules = ("step", "cosine", "one-cycle", "inverse_sqrt_nowarmup", "const")
-    add(
-        "--scheduler",
-        type=choice(*schedules),
-        choices=schedules,
-        default="step",
-        help="inverse_sqrt_nowarmup: rate × √(T/(T+t)) after t steps (step)",
-    )
-    add("--sch-params", type=at_least(1.0), default=4000.0, metavar="T", help="of inverse_sqrt_nowarmup (4000)")
-    add(
-        "--lr-milestones",
-        nargs="*",
-        type=at_least(1),
-        default=[100],
-        metavar="EPOCH",
-        help="of step: rate × 0.1 (100)",
-    )
-    add("--T-max", type=at_least(1), metavar="EPOCHS", help="of cosine (default: epochs)")
-    add("--eta-min", type=number, default=0.0, metavar="LR", help="of cosine (0)")
+    _add_schedule(group)
     add("--clip-grad", type=number, default=0.0, metavar="NORM", help="largest gradient norm (0: off)")
     add(
         "--patience",
@@ -222,13 +197,7 @@ def add_learning(group) -> None:
         metavar="EPOCHS",
         help="stop after so many without progress (0: off)",
     )
-    add(
-        "--ema",
-        type=below_one,
-        default=0.0,
-        metavar="DECAY",
-        help="average the weights, e.g. 0.999 (0: off)",
-    )
+    add("--ema", type=below_one, default=0.0, metavar="DECAY", help="average the weights, e.g. 0.999 (0: off)")
     add(
         "--swa",
         type=at_least(0),
@@ -247,3 +216,27 @@ def add_learning(group) -> None:
         help="training crystals change in every epoch: perturb=0.03 displaces atoms (Å, deviation of a coordinate), "
         "strain=0.02, supercell=2 (of up to so many cells), rotate, translate (none)",
     )
+
+
+def _add_schedule(group) -> None:
+    """How the learning rate changes."""
+    add = group.add_argument
+    schedules = ("step", "cosine", "one-cycle", "inverse_sqrt_nowarmup", "const")
+    add(
+        "--scheduler",
+        type=choice(*schedules),
+        choices=schedules,
+        default="step",
+        help="inverse_sqrt_nowarmup: rate × √(T/(T+t)) after t steps (step)",
+    )
+    add("--sch-params", type=at_least(1.0), default=4000.0, metavar="T", help="of inverse_sqrt_nowarmup (4000)")
+    add(
+        "--lr-milestones",
+        nargs="*",
+        type=at_least(1),
+        default=[100],
+        metavar="EPOCH",
+        help="of step: rate × 0.1 (100)",
+    )
+    add("--T-max", type=at_least(1), metavar="EPOCHS", help="of cosine (default: epochs)")
+    add("--eta-min", type=at_least(0.0), default=0.0, metavar="LR", help="of cosine (0)")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -149,11 +149,14 @@ def baseline_table(without_structure: Sequence[Mapping[str, Mapping[str, float]]
     return pd.DataFrame(rows)
 
 
+def mae_columns(names: Iterable[str]) -> list[str]:
+    """Those of the columns of metrics.csv that are the error of a regression on the test part."""
+    return [name for name in names if name.endswith("_MAE") and not name.startswith("Val_")]
+
+
 def write_mae(path: Path, rows: Sequence[Mapping[str, float]], configuration: Mapping[str, object]) -> None:
     """Configuration lines, the MAE of every split, their average and standard deviation."""
-    table = pd.DataFrame(
-        [{k: v for k, v in row.items() if k.endswith("_MAE") and not k.startswith("Val_")} for row in rows]
-    )
+    table = pd.DataFrame([{name: row[name] for name in mae_columns(row)} for row in rows])
     table.insert(0, "Split", [str(k + 1) for k in range(len(rows))])
     numbers = table.drop(columns="Split")
     for name, line in (("Average", numbers.mean()), ("Std Dev", numbers.std(ddof=0))):

@@ -7,11 +7,17 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from cgcnn.component_splits import NAMES
-from cgcnn.flags import PARTS
+from cgcnn.flag_kinds import as_flag
 from cgcnn.labels import DataError
 from cgcnn.pickled_splits import part_files
+from cgcnn.splits import PARTS
 
 _SIZES = {part: (f"{part}_ratio", f"{part}_size") for part in PARTS}
+# Flags that decide which crystals are in which part.
+DIVIDING = (
+    *("split", "split_file", "folds", "group_by", "num_splits", "seed", "train_fraction", "is_validate"),
+    *(name for names in _SIZES.values() for name in names),
+)
 # flag → what it settles, and the flags that would then be ignored
 _SETTLES = {
     "folds": ("the training and test parts", (*_SIZES["train"], *_SIZES["test"])),
@@ -58,11 +64,11 @@ def check_splitting(args: Namespace, given: Mapping[str, object], *, strict: boo
     strict: also for --processed-data alone, which waits for an axis of a sweep otherwise.
     """
     for name, (parts, others) in _SETTLES.items():
-        ignored = [_flag(other) for other in others if given.get(other, "none") != "none"]
+        ignored = [as_flag(other) for other in others if given.get(other, "none") != "none"]
         if getattr(args, name) and ignored:
-            raise DataError(f"{_flag(name)} {getattr(args, name)} settles {parts}: leave out {', '.join(ignored)}")
+            raise DataError(f"{as_flag(name)} {getattr(args, name)} settles {parts}: leave out {', '.join(ignored)}")
     divides = (*(name for names in _SIZES.values() for name in names), "group_by")
-    ignored = [_flag(name) for name in divides if given.get(name, "none") not in ("none", None)]
+    ignored = [as_flag(name) for name in divides if given.get(name, "none") not in ("none", None)]
     if ignored and not (args.split_file or args.folds or args.split) and part_files(Path(args.data_options[0])):
         raise DataError(
             f"{args.data_options[0]} has its own train, val and test folders: leave out {', '.join(ignored)}, "
@@ -74,11 +80,7 @@ def check_splitting(args: Namespace, given: Mapping[str, object], *, strict: boo
         raise DataError(f"--split {args.split} is without --processed-data, which means the a family")
     if args.is_validate:
         return
-    if ignored := [_flag(name) for name in _SIZES["val"] if given.get(name) is not None]:
+    if ignored := [as_flag(name) for name in _SIZES["val"] if given.get(name) is not None]:
         raise DataError(f"--no-is-validate leaves no validation part: leave out {', '.join(ignored)}")
     if args.patience:
         raise DataError(f"--patience {args.patience} watches the validation part, and --no-is-validate has none")
-
-
-def _flag(name: str) -> str:
-    return f"--{name.replace('_', '-')}"

@@ -7,19 +7,22 @@ from argparse import Namespace
 from collections.abc import Callable
 from pathlib import Path
 
+import pandas as pd
+
 from cgcnn.arguments import read_config
 from cgcnn.experiment import run
 from cgcnn.naming import run_id
-from cgcnn.report import Outputs
+from cgcnn.report import Outputs, move_aside, write_table
 from cgcnn.results import RunResult
 from cgcnn.settings import write_config
 
 
 class Study:
-    """Several runs of main.py from one command."""
+    """Several runs of main.py from one command. last: the result of the last that was not there already."""
 
     def __init__(self, args: Namespace, say: Callable[[str], None] = print) -> None:
         self.args, self.say, self.begun = args, say, time.monotonic()
+        self.last: RunResult | None = None
 
     def run(self, flags: Namespace, title: str) -> tuple[Outputs, RunResult | None]:
         """A run of these flags, whose `out_dir` is its own: its files, and its result, None if it was there already.
@@ -34,7 +37,14 @@ class Study:
         self.say(f"\n=== {title}")
         checkpoint = inside.top("checkpoint.pth.tar")
         flags.resume = str(checkpoint) if checkpoint.exists() and _is_of(inside, flags) else None
-        return inside, run(flags, self.say)
+        self.last = run(flags, self.say)
+        return inside, self.last
+
+    def write(self, path: Path, table: pd.DataFrame) -> None:
+        """The table of all runs; where some of them are new, one that is there already is moved aside."""
+        if self.last and path.exists():
+            self.say(move_aside([path], path.parent / "previous"))
+        write_table(path, table)
 
 
 def _is_of(inside: Outputs, args: Namespace) -> bool:
@@ -50,4 +60,6 @@ def _is_of(inside: Outputs, args: Namespace) -> bool:
 
 
 def _is_done(inside: Outputs, args: Namespace) -> bool:
-    return inside.file("metrics.csv").exists() and inside.file("trained_model.pt").exists() and _is_of(inside, args)
+    """Whether a run of these flags has written all that a study reads; baselines.csv is the last of it."""
+    needed = ("trained_model.pt", "metrics.csv", "baselines.csv")
+    return all(inside.file(name).exists() for name in needed) and _is_of(inside, args)

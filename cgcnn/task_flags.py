@@ -12,12 +12,7 @@ TASKS = ("regression", "classification", "multi")
 def add_tasks(group) -> None:
     """Flags of the tasks."""
     add = group.add_argument
-    add(
-        "--task",
-        choices=TASKS,
-        default="regression",
-        help="what the label columns are; multi: the last is a class",
-    )
+    add("--task", choices=TASKS, default="regression", help="what the label columns are; multi: the last is a class")
     add("--targets", nargs="*", metavar="NAME[:class]", help="columns to predict (default: all)")
     add("--units", nargs="*", type=pair(str), default={}, action=Pairs, metavar="NAME=UNIT")
     add(
@@ -88,13 +83,7 @@ def add_loss(group) -> None:
         default=False,
         help="gap loss by metal or semiconductor",
     )
-    add(
-        "--classification-weight",
-        type=number,
-        default=0.6,
-        metavar="W",
-        help="of the category in that loss (0.6)",
-    )
+    add("--classification-weight", type=number, default=0.6, metavar="W", help="of the category in that loss (0.6)")
     add("--metal-weight", type=number, default=0.5, metavar="W", help="of a metal's gap loss (0.5)")
     add("--semiconductor-weight", type=number, default=0.5, metavar="W", help="of a semiconductor's (0.5)")
     add(
@@ -104,17 +93,6 @@ def add_loss(group) -> None:
         metavar="W",
         help="of a class beside regressions, --task multi (0.5)",
     )
-    add(
-        "--class-weights",
-        choices=("none", "balanced"),
-        default="none",
-        help="balanced: rare classes weigh more",
-    )
+    add("--class-weights", choices=("none", "balanced"), default="none", help="balanced: rare classes weigh more")
     for k in (1, 2, 3):
-        add(
-            f"--aux-task{k}-weight",
-            type=number,
-            default=0.1,
-            metavar="W",
-            help=f"of auxiliary task {k} (0.1)",
-        )
+        add(f"--aux-task{k}-weight", type=number, default=0.1, metavar="W", help=f"of auxiliary task {k} (0.1)")

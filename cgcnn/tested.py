@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,7 +14,7 @@ from torch import Tensor
 from cgcnn import report
 from cgcnn.checkpoint import TrainedModel
 from cgcnn.novelty import training_domain
-from cgcnn.prepare import untrained_model, validation
+from cgcnn.prepare import validation
 
 if TYPE_CHECKING:
     from cgcnn.experiment import Experiment
@@ -104,7 +104,7 @@ def _test(
     without_structure: Mapping[str, Mapping[str, float]],
 ) -> Tested:
     data, split = run.data, run.splits[k]
-    model = untrained_model(run.args, data, split, k + 1).with_states(states)
+    model = replace(run.templates[k], networks=[]).with_states(states)
     networks = [network.to(run.device) for network in model.networks]
     predicted = run.predict(networks, model, torch.tensor(split.test, dtype=torch.int64), rule=model.rule)
     val = torch.tensor(split.val, dtype=torch.int64)

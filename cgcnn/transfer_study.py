@@ -29,14 +29,14 @@ def transfer_study(args: Namespace, say: Callable[[str], None] = print) -> RunRe
     """main.py --transfer-study PARENT CHILD: for each seed a parent, and a child in each of WAYS, on the same parts.
 
     Every run has a folder of its own under result/; one that is there already is not repeated, and one that was
-    stopped goes on. Writes result/{run_id}_transfer.csv and says mean ± deviation over the seeds. Returns the last
-    run, or the one that was stopped. Raises DataError where the two splits share crystals.
+    stopped goes on. Writes result/{run_id}_{PARENT}_{CHILD}_transfer.csv, and says mean ± deviation over the seeds.
+    Returns the last run, or the one that was stopped. Raises DataError where the two splits share crystals.
     """
     parent_split, child_split = args.transfer_study
     if components_of(parent_split) & components_of(child_split):
         raise DataError(f"--transfer-study {parent_split} {child_split}: both are of some crystals; b1 b0 is usual")
-    out = report.Outputs(Path(args.out_dir), run_id(args))
-    study, rows, last = Study(args, say), [], None
+    out = report.Outputs(Path(args.out_dir), f"{run_id(args)}_{parent_split}_{child_split}")
+    study, rows = Study(args, say), []
     for k in range(args.num_splits):
         seed, parent_model = args.seed + k, None
         for name in ("parent", *WAYS):
@@ -48,23 +48,22 @@ def transfer_study(args: Namespace, say: Callable[[str], None] = print) -> RunRe
             part.reset_heads, part.freeze_body = anew, frozen
             part.out_dir = str(out.file("transfer") / f"seed{seed}" / name.replace(" ", "_"))
             inside, result = study.run(part, f"seed {seed}: {name}, {part.split}")
-            last = result or last
             if result and result.exit_status:
                 say("the same command goes on with the transfer study")
                 return result
             parent_model = inside.file("trained_model.pt") if name == "parent" else parent_model
             rows.append({"seed": seed, "run": name, "split": part.split, **_errors(inside)})
     table = pd.DataFrame(rows)
-    report.write_table(out.file("transfer.csv"), table)
+    study.write(out.file("transfer.csv"), table)
     say(f"\n{parent_split} to {child_split}, test part, {args.num_splits} seeds ({out.file('transfer.csv')}):")
     say(summary(table))
-    return last or RunResult(table, pd.DataFrame(), None, inside.file("trained_model.pt"))
+    return study.last or RunResult(table, pd.DataFrame(), None, inside.file("trained_model.pt"))
 
 
 def summary(table: pd.DataFrame) -> str:
     """Mean ± deviation over the seeds of every error, a row a way, those without structure below."""
     children = table[table["run"] != "parent"]
-    tasks = [name.removesuffix("_MAE") for name in table if name.endswith("_MAE")]
+    tasks = [name.removesuffix("_MAE") for name in report.mae_columns(table)]
     cells = {}
     for name in WAYS:
         mae = children.loc[children["run"] == name, [f"{task}_MAE" for task in tasks]]
@@ -78,7 +77,7 @@ def summary(table: pd.DataFrame) -> str:
 def _errors(inside: report.Outputs) -> dict[str, float]:
     """MAE of every regression of a run of one split, and those of predictors that know no structure."""
     metrics = pd.read_csv(inside.file("metrics.csv")).iloc[0]
-    found = {name: metrics[name] for name in metrics.index if name.endswith("_MAE") and not name.startswith("Val_")}
+    found = {name: metrics[name] for name in report.mae_columns(metrics.index)}
     for row in pd.read_csv(inside.file("baselines.csv")).to_dict("records"):
         found |= {f"{row['task']} {name}": row[name] for name in ("training mean", "composition") if name in row}
     return found

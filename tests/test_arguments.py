@@ -213,6 +213,13 @@ def test_bad_flags_get_one_line(words, said):
     assert line.count("\n") == 1
 
 
+@pytest.mark.parametrize("name", ["evaluate", "config"])
+def test_a_configuration_file_cannot_say_what_is_only_heard_on_the_command_line(tmp_path, name):
+    path = tmp_path / "c.toml"
+    path.write_text(f"{name} = 'x'")
+    assert refused(train_command, "d", "--config", path) == f"error: {path}: --{name} is for the command line only\n"
+
+
 def test_layers_preset_resumed_config_command(tmp_path, monkeypatch):
     folder = root_folder(tmp_path / "data")
     train(folder, tmp_path, "--epochs", 1, "--batch-size", 11, "--lr", 0.02, "--clip-grad", 2, "--print-freq", 2)

@@ -192,6 +192,7 @@ def test_flags_of_a_preset_are_the_values_that_are_not_compared(data):
         ("--compare cgcnn --model csgcnn", "--model is a flag and an axis (model): leave out one"),
         ("--compare cgcnn --resume x.tar", "--resume: a sweep goes on when the same command is started again"),
         ("--compare cgcnn --learning-curve 0.5 1", "--learning-curve: is several runs, and a trial is one"),
+        ("--compare cgcnn --transfer-study b1 b0", "--transfer-study: is several runs, and a trial is one"),
         ("--compare cgcnn --compare-also lr", "'lr' is not NAME=VALUE"),
         ("--compare cgcnn --compare-also lr=0.1 lr=0.2", "--compare-also: lr stands twice"),
         ("--compare cgcnn --compare-also model=csgcnn", "--compare, --edge-features and --atom-features say it"),

@@ -149,6 +149,7 @@ def test_from_python(alloys, copied):
         (("{model}", "--neighbors", "classic"), "reads other crystal graphs than these flags describe"),
         (("{model}", "--init-from", "m.pt"), "--evaluate trains nothing: leave out --init-from"),
         (("{model}", "--resume", "m.pt"), "--evaluate trains nothing: leave out --resume"),
+        (("{model}", "--transfer-study", "b1", "b0"), "--evaluate trains nothing: leave out --transfer-study"),
         (("{out}/nowhere.pt",), "nowhere.pt: no such file"),
         (("{data}/id_prop.csv",), "not a checkpoint"),
         (("--split", "a1"), "no model mtl_*_*_HEA_*_a1.pt in"),

@@ -51,6 +51,26 @@ def test_a_curve_is_written_and_goes_on_where_it_stopped(tmp_path):
     pd.testing.assert_frame_equal(curve, table(next((tmp_path / "result").glob("*_learning_curve.csv"))))
 
 
+def test_the_curve_of_other_shares_is_moved_aside(tmp_path):
+    data = copy_folder("data/sample-regression", tmp_path / "data")
+    train(data, tmp_path, "--learning-curve", 0.5, 1, "--epochs", 1)
+    again = train(data, tmp_path, "--learning-curve", 0.25, 1, "--epochs", 1)
+    (old,) = (tmp_path / "result" / "previous").glob("*/*_learning_curve.csv")
+    assert f"1 files of an earlier run moved to {old.parent}" in again.out
+    assert list(table(old)["share"]) == [0.5, 1]
+
+
+def test_a_run_killed_while_it_wrote_its_tables_is_done_again(tmp_path):
+    data = copy_folder("data/sample-regression", tmp_path / "data")
+    words = ("--learning-curve", 0.5, 1, "--epochs", 1)
+    train(data, tmp_path, *words)
+    (half,) = (tmp_path / "result").glob("*_learning_curve/0.5/result/*_baselines.csv")
+    half.unlink()
+    again = train(data, tmp_path, *words)
+    assert "=== 0.5 of" in again.out and "=== 1 of" not in again.out
+    assert half.exists()
+
+
 def test_each_share_is_repeated_by_its_own_command(tmp_path):
     data = copy_folder("data/sample-regression", tmp_path / "data")
     train(data, tmp_path / "curve", "--learning-curve", 0.5, 1, "--epochs", 1)

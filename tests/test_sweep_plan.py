@@ -154,6 +154,11 @@ def test_tpe_waits_while_a_suggestion_waits_and_learns_from_what_runs_and_fits(f
         (["--grid", "lr=0.1", "--lr", "0.2"], "--lr is a flag and an axis"),
         (["--grid", "sc-metal-ratio=1", "--metal-weight", "1"], "--metal-weight is a flag and an axis"),
         (["--grid", "lr=0.1", "--resume", "x"], "--resume: a sweep goes on when the same command"),
+        (
+            ["--grid", "lr=0.1", "--transfer-study", "b1", "b0"],
+            "--transfer-study: is several runs, and a trial is one",
+        ),
+        (["--grid", "transfer-study=b1 b0"], "cannot be an axis of a sweep"),
         (["--grid", "lr=0.1", "--epochs", "x"], "'x' is not a whole number"),
         (["--grid", "lr=0.1", "--study", "a/b"], "letters, digits and"),
         (["--jobs", "0"], "0 is not 1 or more"),
@@ -164,6 +169,14 @@ def test_what_cannot_be_a_sweep_is_one_line(folder, words, said):
         plan_of(folder, *words)
     assert said in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["learning_curve = [0.5, 1]", "transfer_study = ['b1', 'b0']"])
+def test_what_a_trial_cannot_be_is_refused_in_a_configuration_file_too(folder, tmp_path, name):
+    path = tmp_path / "c.toml"
+    path.write_text(name)
+    with pytest.raises(DataError, match="is several runs, and a trial is one"):
+        plan_of(folder, "--grid", "lr=0.1", "--config", path)
 
 
 def test_a_folder_that_is_not_there(tmp_path):

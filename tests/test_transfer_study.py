@@ -1,10 +1,16 @@
 """--transfer-study: a parent and its children on one set of parts, side by side; what is there is not repeated."""
 
+import shutil
+
 import pandas as pd
 import pytest
 from helpers import alloy_folder, predict, refused, run, train
 
+from cgcnn import checkpoint
 from cgcnn.cli import train_command
+from cgcnn.screening.ensemble import Ensemble
+from cgcnn.screening.stream import read_chunk
+from cgcnn.structures import find_structure_files
 
 ECNET = (
     "--model",
@@ -112,6 +118,14 @@ def test_atoms_and_elements_are_not_mixed_up(study, alloys, tmp_path):
     assert (told.status, "--element-features writes these" in told.err) == (2, True)
 
 
+def test_states_are_not_kept_where_nobody_asks(study, alloys):
+    (model,) = (study[0] / "result").glob("*_transfer/seed*3/direct/model_best.pth.tar")
+    ensemble = Ensemble([checkpoint.load(model)])
+    chunk = read_chunk(list(find_structure_files(alloys).items())[:3], ensemble.settings)
+    assert ensemble.predict_chunk(chunk)[0].elements is None
+    assert len(ensemble.predict_chunk(chunk, with_elements=True)[0].elements.states) == 6
+
+
 def test_flags_of_atoms_are_refused(alloys, tmp_path):
     for words, line in (
         (("--pooling", "attention"), "--aggregation"),
@@ -131,3 +145,11 @@ def test_an_element_beyond_the_table_is_named(tmp_path):
     cif.write_text(text.replace(f"{symbol} {symbol}", f"Md {symbol}"))
     ran = run(train_command, folder, "--out-dir", tmp_path, *SHORT)
     assert (ran.status, "n2_3: no element vector for atomic number 101" in ran.err) == (2, True)
+
+
+def test_the_way_back_has_a_table_of_its_own(study, alloys, tmp_path):
+    out = shutil.copytree(study[0], tmp_path / "out")
+    (table,) = (out / "result").glob("*_transfer.csv")
+    train(alloys, out, *SHORT, "--targets", "etot", "emix", "--transfer-study", "b0", "b1")
+    assert {path.name.split("_")[-3] for path in (out / "result").glob("*_transfer.csv")} == {"b0", "b1"}
+    assert table.read_bytes() == next((study[0] / "result").glob("*_transfer.csv")).read_bytes()

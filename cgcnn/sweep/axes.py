@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cgcnn.arguments import explicit, normalise, read_config, to_argv
-from cgcnn.flags import Parser, training_parser
+from cgcnn.flag_kinds import shown
+from cgcnn.flags import SEVERAL_RUNS, Parser, training_parser
 from cgcnn.labels import DataError
 
 # r → weights of semiconductors and metals in the band-gap loss whose mean is 1
@@ -35,8 +36,10 @@ PUBLISHED = {
     "weight-decay": 0.0,
 }
 # What a sweep decides itself, or what is no setting of a single run.
-_SEVERAL_RUNS = ("learning_curve", "compare", "compare_also", "evaluate")
-NO_AXES = ("help", "out_dir", "resume", "max_time", "run_name", "threads", "is_validate", *_SEVERAL_RUNS)
+NO_AXES = (
+    *("help", "out_dir", "resume", "max_time", "run_name", "threads", "is_validate", "evaluate"),
+    *SEVERAL_RUNS,
+)
 _SWITCH = {"on": True, "true": True, "yes": True, "off": False, "false": False, "no": False}
 _WEIGHTS = ("semiconductor_weight", "metal_weight")
 
@@ -79,17 +82,6 @@ def flags_of(values: Mapping[str, object]) -> dict[str, object]:
 def describe(values: Mapping[str, object], names: Sequence[str] | None = None) -> str:
     """The values as a user types them: pooling=mean conditional-loss=on."""
     return " ".join(f"{name}={shown(value)}" for name, value in values.items() if names is None or name in names)
-
-
-def shown(value: object) -> str:
-    """A value as a user types it."""
-    if isinstance(value, bool):
-        return "on" if value else "off"
-    if isinstance(value, Mapping):
-        return " ".join(f"{key}={item}" for key, item in value.items())
-    if isinstance(value, list | tuple):
-        return " ".join(map(str, value))
-    return str(value)
 
 
 def published_axes(given: Sequence[str]) -> list[Axis]:

@@ -18,6 +18,7 @@ from pathlib import Path
 from cgcnn.arguments import parse_training
 from cgcnn.dataset import load_dataset
 from cgcnn.files import is_writable
+from cgcnn.flag_kinds import as_flag
 from cgcnn.flags import EXIT_SOME_FAILED
 from cgcnn.interrupt import Interrupted, StopRequest
 from cgcnn.labels import DataError
@@ -92,7 +93,7 @@ class Sweep:
     def _identity(self) -> dict[str, object]:
         """What all trials of a sweep have in common: the data, and the flags that are no axes."""
         args = parse_training(self.flags.words, strict=False)  # also flags that act beside some axis only
-        data = data_digest(self.flags.data, args.cache_dir)
+        data = data_digest(Path(args.data_options[0]), args.cache_dir)
         return {"data": data, "flags": json.loads(json.dumps(settings_of(args)))}
 
     def _difference(self, first: Mapping[str, Mapping]) -> str | None:
@@ -106,8 +107,7 @@ class Sweep:
         if not differing:
             return None
         values = [flags["flags"].get(differing[0], "default") for flags in (first, mine)]
-        flag = f"--{differing[0].replace('_', '-')}"
-        return f"sweep {self.flags.study} has {flag} {values[0]}, this command {values[1]}; {other}"
+        return f"sweep {self.flags.study} has {as_flag(differing[0])} {values[0]}, this command {values[1]}; {other}"
 
     def _begin(self) -> None:
         """The first lines on the screen, and the table as it stands."""

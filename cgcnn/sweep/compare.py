@@ -6,6 +6,7 @@ import os
 from collections.abc import Sequence
 
 from cgcnn.arguments import SEVERAL, explicit, normalise, parse_training, to_argv
+from cgcnn.flag_kinds import as_flag
 from cgcnn.flags import Parser, training_parser
 from cgcnn.labels import DataError
 from cgcnn.sweep.axes import Axis, read_axes, read_axis
@@ -53,10 +54,9 @@ def parse_comparison(argv: Sequence[str]) -> SweepFlags:
 
 
 def _axis(flag: str, values: Sequence[str]) -> Axis:
-    shown = f"--{flag.replace('_', '-')}"
     if twice := [value for k, value in enumerate(values) if value in values[:k]]:
-        raise DataError(f"{shown}: {twice[0]} stands twice")
-    return read_axis(AXES[flag], values, where=f"{shown}: ")
+        raise DataError(f"{as_flag(flag)}: {twice[0]} stands twice")
+    return read_axis(AXES[flag], values, where=f"{as_flag(flag)}: ")
 
 
 def _further(words: Sequence[str]) -> list[Axis]:

@@ -16,11 +16,13 @@ from filelock import FileLock
 
 from cgcnn.dataset import load_dataset
 from cgcnn.files import write_text
+from cgcnn.flag_kinds import shown
 from cgcnn.meaning import acts
 from cgcnn.metrics import column_name, trivial_metrics
 from cgcnn.prepare import splits_of_run
 from cgcnn.report import write_table
-from cgcnn.sweep.axes import RATIO, shown
+from cgcnn.split_flags import DIVIDING
+from cgcnn.sweep.axes import RATIO
 from cgcnn.sweep.combination import Combination
 from cgcnn.sweep.command import Sweep
 from cgcnn.sweep.compare import AXES
@@ -36,15 +38,15 @@ from cgcnn.sweep.comparison_table import (
     commands,
 )
 from cgcnn.sweep.entry import Entry
+from cgcnn.sweep.summary import spreads
 from cgcnn.tasks import CATEGORY, TARGET, Task
 
 _TITLES = ("Model", "Edge features", "Atom features")
 _STARS = {"edge-features": "learnable_edges", "atom-features": "learnable_atoms"}
 # What decides labels and parts, and so what the training mean is worth.
 _PARTS = (
-    *("task", "targets", "units", "transforms", "conditional_loss", "on_bad_structure"),
-    *("split_file", "split", "folds", "group_by", "num_splits", "seed", "train_fraction", "crystal_features"),
-    *(f"{part}_{of}" for part in ("train", "val", "test") for of in ("ratio", "size")),
+    *("task", "targets", "units", "transforms", "conditional_loss", "on_bad_structure", "crystal_features"),
+    *DIVIDING,
 )
 
 
@@ -98,7 +100,7 @@ class Comparison(Sweep):
         one, args = entry.combination, self._args(entry.combination)
         facts = dict(entry.result.get("facts", {}))
         threads = str(facts.pop("threads", self.flags.threads))
-        metrics = _spreads(pd.DataFrame(entry.result.get("metrics", []))) if entry.state == "complete" else {}
+        metrics = spreads(pd.DataFrame(entry.result.get("metrics", []))) if entry.state == "complete" else {}
         return Row(
             settings=dict(
                 zip([*_TITLES, *axes[len(_TITLES) :]], (_cell(one, args, axis) for axis in axes), strict=True)
@@ -135,7 +137,7 @@ class Comparison(Sweep):
                 }
                 for split in splits_of_run(args, data)
             ]
-            self._trivial[key] = _spreads(pd.DataFrame(rows))
+            self._trivial[key] = spreads(pd.DataFrame(rows))
         return self._trivial[key]
 
 
@@ -143,12 +145,6 @@ def _metrics(task: Task) -> list[Metric]:
     if task.is_regression:
         return [Metric(column_name(task, "MAE"), f"{task.name} MAE", task.unit)]
     return [Metric(column_name(task, name), f"{task.name} {name}") for name in ("ACC", "AUC")]
-
-
-def _spreads(rows: pd.DataFrame) -> dict[str, Spread]:
-    """Column → mean and standard deviation over the rows, one a split."""
-    several = len(rows) > 1
-    return {name: (rows[name].mean(), rows[name].std(ddof=0) if several else np.nan) for name in rows}
 
 
 def _cell(one: Combination, args: Namespace, axis: str) -> str:

@@ -10,8 +10,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from cgcnn.flag_kinds import shown
 from cgcnn.plots import BLUE, PAGE, SKY, VERMILION, panels
-from cgcnn.sweep.axes import shown
 from cgcnn.sweep.entry import Entry
 from cgcnn.sweep.summary import SCORE, ranking
 

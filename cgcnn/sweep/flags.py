@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import re
 from argparse import Namespace
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from cgcnn.arguments import explicit, normalise, parse_training, to_argv
-from cgcnn.flag_kinds import at_least, duration
-from cgcnn.flags import Parser, training_parser
+from cgcnn.flag_kinds import as_flag, at_least, duration
+from cgcnn.flags import SEVERAL_RUNS, Parser, training_parser
 from cgcnn.labels import DataError
 from cgcnn.meaning import acts
 from cgcnn.sweep.axes import Axis, flags_of, published_axes, read_axes
@@ -29,9 +29,9 @@ _OWN = {
 # Flags of main.py that a sweep takes for itself, or has no use for.
 _TAKEN = {"out_dir": ".", "max_time": None, "threads": None}
 _REFUSED = {
+    **dict.fromkeys(SEVERAL_RUNS, "is several runs, and a trial is one"),
     "resume": "a sweep goes on when the same command is started again",
     "start_epoch": "trials start at the first epoch, or where they were stopped",
-    "learning_curve": "is several runs, and a trial is one",
     "evaluate": "trains nothing, and a trial is a training",
     "compare": "is for main.py; here --grid model=… does the same",
     "compare_also": "is for main.py; here --grid does the same",
@@ -61,10 +61,6 @@ class SweepFlags:
     out_dir: Path
     max_time: float | None
     threads: int
-
-    @property
-    def data(self) -> Path:
-        return Path(self.words[0])
 
     @property
     def folder(self) -> Path:
@@ -128,11 +124,11 @@ def parse_sweep(argv: Sequence[str]) -> SweepFlags:
     return settle_sweep(given, axes)
 
 
-def refuse_other_runs(given: Mapping[str, object]) -> None:
+def refuse_other_runs(given: Container[str]) -> None:
     """Raises DataError for a flag that a trial cannot have."""
     for name, reason in _REFUSED.items():
         if name in given:
-            raise DataError(f"--{name.replace('_', '-')}: {reason}")
+            raise DataError(f"{as_flag(name)}: {reason}")
 
 
 def settle_sweep(given: Mapping[str, object], axes: Sequence[Axis]) -> SweepFlags:
@@ -147,11 +143,12 @@ def settle_sweep(given: Mapping[str, object], axes: Sequence[Axis]) -> SweepFlag
         raise DataError("--no-is-validate: a sweep chooses by the validation score")
     parser = training_parser()
     changed = [name for name, value in vars(base).items() if value != parser.get_default(name)]
+    refuse_other_runs(changed)  # in a configuration file, too
     is_published = not axes
     axes = axes or published_axes([*given, *changed])
     for axis in axes:
         if both := set(flags_of({axis.name: 1})).intersection(given):
-            raise DataError(f"--{both.pop().replace('_', '-')} is a flag and an axis ({axis.name}): leave out one")
+            raise DataError(f"{as_flag(both.pop())} is a flag and an axis ({axis.name}): leave out one")
     _check_sampler(own["sampler"], own["trials"], axes)
     own["threads"] = own["threads"] or max(1, _cores() // own["jobs"])
     own["study"] = own["study"] or default_study(words[0])

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from cgcnn.flag_kinds import shown
 from cgcnn.report import write_table
-from cgcnn.sweep.axes import shown
 from cgcnn.sweep.combination import FLAG_COLUMNS, SETTING_COLUMNS
 from cgcnn.sweep.entry import Entry
 
@@ -88,6 +88,12 @@ def headline(entry: Entry) -> str:
     return ", ".join([f"score {entry.score:.4g}", *(f"{n.removeprefix('Avg ')} {means[n]:.4g}" for n in shown_[:2])])
 
 
+def spreads(table: pd.DataFrame) -> dict[str, tuple[float, float]]:
+    """Column → mean and standard deviation over the rows, one a split; NaN for one alone."""
+    several = len(table) > 1
+    return {name: (table[name].mean(), table[name].std(ddof=0) if several else np.nan) for name in table}
+
+
 def _row(entry: Entry) -> dict[str, object]:
     one = entry.combination
     row: dict[str, object] = dict(one.settings)
@@ -106,11 +112,10 @@ def _row(entry: Entry) -> dict[str, object]:
 
 def _metrics(rows: Sequence[Mapping[str, float]]) -> dict[str, tuple[float, float]]:
     """Column → mean and standard deviation over the splits, from the rows of a metrics.csv."""
-    table = pd.DataFrame(list(rows)).drop(columns="Split", errors="ignore")
-    several = len(table) > 1
+    found = spreads(pd.DataFrame(list(rows)).drop(columns="Split", errors="ignore"))
     return {
-        _column(name): (table[name].mean(), table[name].std(ddof=0) if several else np.nan)
-        for name in table
+        _column(name): spread
+        for name, spread in found.items()
         if not name.startswith("Val_") or name.endswith(("_Score", "_MAE", "_ACC"))
     }
 
