@@ -6,12 +6,14 @@ from collections import defaultdict
 from collections.abc import Sequence
 
 import numpy as np
+from scipy.spatial import cKDTree
 
 from cgcnn.graph import build_graph
 from cgcnn.graph_table import GraphTable
 from cgcnn.splits import PARTS, Split
 
 NEIGHBOURS = 12
+FAR = 99.0  # logarithm of a distance that no neighbour has
 TOLERANCE = 0.01  # relative difference of distances up to which two crystals are one
 
 
@@ -31,13 +33,12 @@ def near_duplicates(table: GraphTable, split: Split) -> list[tuple[int, int]]:
     for train, others in groups.values():
         if not train or not others:
             continue
-        known = np.stack([_profile(table, row) for row in train])
-        for row in others:
-            profile = _profile(table, row)
-            differences = np.abs(known - profile).max(axis=1, initial=0.0, where=np.isfinite(profile))
-            nearest = int(differences.argmin())
-            if differences[nearest] <= TOLERANCE:
-                pairs.append((train[nearest], row))
+        # a tree, as there may be 100,000 crystals of one formula
+        known = cKDTree(np.stack([_profile(table, row) for row in train]))
+        found, nearest = known.query(
+            np.stack([_profile(table, row) for row in others]), p=np.inf, distance_upper_bound=2 * TOLERANCE
+        )
+        pairs += [(train[k], row) for k, row, far in zip(nearest, others, found, strict=True) if far <= TOLERANCE]
     return pairs
 
 
@@ -53,7 +54,8 @@ def duplicate_rows(table: GraphTable, split: Split, ids: Sequence[str]) -> list[
 def _profile(table: GraphTable, row: int) -> np.ndarray:
     """Logarithms of the mean distance to the k-th neighbour (elements · NEIGHBOURS,), elements by atomic number.
 
-    An atom with fewer neighbours has NaN for those it lacks. A disordered site counts as its first element.
+    Where an atom of an element has fewer neighbours, those it lacks are FAR. A disordered site counts as its first
+    element.
     """
     graph = table.graph(row)
     if len(graph.elements) or len(graph.multiplicity):  # of histograms, or of images that are not sorted by distance
@@ -66,4 +68,4 @@ def _profile(table: GraphTable, row: int) -> np.ndarray:
     near = rank < NEIGHBOURS
     distances[centre[near], rank[near]] = graph.distances[near]
     means = [distances[numbers == number].mean(axis=0) for number in np.unique(numbers)]
-    return np.log(np.concatenate(means))
+    return np.nan_to_num(np.log(np.concatenate(means)), nan=FAR)

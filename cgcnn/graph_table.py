@@ -35,21 +35,63 @@ LENGTHS = (
 )
 
 
+class JoinedColumn:
+    """One column that lies in several arrays (P₁,), (P₂,) …, read as if they were one behind another (P,).
+
+    What is taken is copied; a slice that lies in one of the arrays is not.
+    """
+
+    def __init__(self, parts: Sequence[np.ndarray]) -> None:
+        self.parts = list(parts)
+        self.ends = np.cumsum([len(part) for part in self.parts])
+        self.dtype = self.parts[0].dtype
+
+    def __len__(self) -> int:
+        return int(self.ends[-1])
+
+    def __getitem__(self, chosen: slice | np.ndarray) -> np.ndarray:
+        """A slice without a step, or the values at some positions (n,)."""
+        if isinstance(chosen, slice):
+            start, stop, _ = chosen.indices(len(self))
+            first = int(np.searchsorted(self.ends, start, side="right"))
+            if stop <= start:
+                return self.parts[0][:0]
+            skipped = int(self.ends[first]) - len(self.parts[first])
+            if stop <= self.ends[first]:
+                return self.parts[first][start - skipped : stop - skipped]
+            chosen = np.arange(start, stop)
+        found = np.empty(len(chosen), self.dtype)
+        of_part = np.searchsorted(self.ends, chosen, side="right")
+        for k in np.unique(of_part):
+            inside = of_part == k
+            found[inside] = self.parts[k][chosen[inside] - (self.ends[k] - len(self.parts[k]))]
+        return found
+
+    def __array__(self, dtype=None, copy=None) -> np.ndarray:
+        return np.concatenate(self.parts).astype(dtype or self.dtype, copy=False)
+
+
 @dataclass(frozen=True, eq=False)
 class GraphTable:
     """Graphs of B crystals in shared columns.
 
-    columns: name → flat array (see CrystalGraph). start, length: for each of LENGTHS (B,)
-    where a crystal's part begins and how long it is. formulas: (B,) reduced formulas.
+    columns: name → flat array (see CrystalGraph), or as many arrays of each as there are shards; no crystal lies in
+    two of them. start, length: for each of LENGTHS (B,) where a crystal's part begins and how long it is. formulas:
+    (B,) reduced formulas.
     """
 
-    columns: dict[str, np.ndarray]
+    columns: dict[str, np.ndarray | JoinedColumn]
     start: dict[str, np.ndarray]
     length: dict[str, np.ndarray]
     formulas: list[str]
 
     def __len__(self) -> int:
         return len(self.formulas)
+
+    def parts(self, name: str) -> list[np.ndarray]:
+        """The arrays that a column lies in, one for each shard."""
+        column = self.columns[name]
+        return column.parts if isinstance(column, JoinedColumn) else [column]
 
     @classmethod
     def from_graphs(cls, graphs: Sequence[CrystalGraph], formulas: Sequence[str]) -> GraphTable:

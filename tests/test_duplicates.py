@@ -59,3 +59,22 @@ def test_atoms_with_few_neighbours_are_compared_by_those_they_have():
     split = Split(train=[0, 1], val=[2], test=[3])
     found = near_duplicates(table_of(lonely, pair[0], pair[1], pair[2]), split)
     assert found == [(1, 2)] and np.isfinite(found).all()
+
+
+def test_a_crystal_with_few_neighbours_hides_no_twin():
+    molecule = make_crystal(30.0, ["H", "H"], [[0, 0, 0], [0.74 / 30, 0, 0]])
+    dense = [make_crystal(edge, ["H", "H"], SALT) for edge in (3.0, 3.001)]
+    assert near_duplicates(table_of(molecule, *dense), Split(train=[0, 1], val=[2], test=[])) == [(1, 2)]
+
+
+def test_twins_are_those_of_all_comparisons():
+    rng = np.random.default_rng(0)
+    edges = 5.6 * (1 + 0.05 * rng.random(60))
+    split = Split(train=list(range(40)), val=list(range(40, 60)), test=[])
+    found = near_duplicates(table_of(*map(salt, edges)), split)
+    expected = []
+    for row in range(40, 60):
+        apart = np.abs(np.log(edges[:40] / edges[row]))
+        if apart.min() <= 0.01:
+            expected.append((int(apart.argmin()), row))
+    assert found == expected and len(found) > 5

@@ -1,76 +1,45 @@
 """The graph store: builds what changed and nothing else, and survives whatever happens to it in between."""
 
-import multiprocessing
 import os
+import shutil
 import signal
 import time
 from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import cif_text, make_crystal, random_crystal
+from conftest import cif_text, make_crystal
 from filelock import FileLock
+from store_helpers import (
+    FILES,
+    FILLED,
+    FORK,
+    HISTOGRAM,
+    JOURNAL,
+    LONG_AGO,
+    SETTINGS,
+    SHARD,
+    assert_holds,
+    assert_same_graph,
+    change_marker,
+    change_within_size,
+    cut_marker,
+    flip,
+    in_child,
+    opened,
+    overwrite_marker,
+    rewrite,
+    truncate,
+    update,
+    write_crystals,
+)
 
 from cgcnn import build, files, store
 from cgcnn.files import cache_folder
-from cgcnn.graph import CrystalGraph, GraphSettings, build_graph
-from cgcnn.graph_table import COLUMNS, GraphTable
-from cgcnn.store import GraphStore
+from cgcnn.graph import GraphSettings, build_graph
+from cgcnn.graph_table import GraphTable
+from cgcnn.shard import MARKER
 from cgcnn.structures import find_structure_files, read_crystal
-
-SETTINGS = GraphSettings(radius=5.0, max_num_nbr=4, environment=True, symmetry=True)  # so that no column is empty
-FORK = multiprocessing.get_context("fork")
-LONG_AGO = 1_600_000_000  # s; long enough before now that the clock's step does not matter
-
-
-def write_crystals(folder: Path, ids, *, seed: int = 0) -> dict[str, Path]:
-    """A CIF for each id, dated long ago."""
-    folder.mkdir(exist_ok=True)
-    files = {}
-    for k, crystal_id in enumerate(ids):
-        files[crystal_id] = folder / f"{crystal_id}.cif"
-        rewrite(files[crystal_id], seed + k, mtime=LONG_AGO + seed)
-    return files
-
-
-def rewrite(path: Path, seed: int, *, mtime: float) -> None:
-    path.write_text(cif_text(random_crystal(seed, 1 + seed % 4)))
-    os.utime(path, (mtime, mtime))
-
-
-def change_within_size(path: Path, mtime: float) -> None:
-    """A longer cell in a file of the same size and time."""
-    text = path.read_text()
-    longer = text.replace("_cell_length_a ", "_cell_length_a 1").replace("data_crystal", "data_crysta")
-    assert len(longer) == len(text)
-    path.write_text(longer)
-    os.utime(path, (mtime, mtime))
-
-
-HISTOGRAM = ("elements", "amounts", "pair_bins", "bins", "counts")
-
-
-def opened(folder: Path, chosen: GraphSettings = SETTINGS) -> GraphStore:
-    return GraphStore(folder / "cache", chosen)
-
-
-def update(graph_store: GraphStore, files, **options) -> tuple[dict[str, str], int]:
-    return graph_store.update(files, jobs=1, quiet=True, **options)
-
-
-def assert_same_graph(found: CrystalGraph, expected: CrystalGraph) -> None:
-    for name in COLUMNS:
-        np.testing.assert_array_equal(getattr(found, name), getattr(expected, name))
-
-
-def assert_holds(graph_store: GraphStore, files, chosen: GraphSettings = SETTINGS) -> None:
-    """Exactly the graphs and formulas of these files, in whatever order they are asked for."""
-    ids = list(files)[::-1]
-    table = graph_store.table(ids)
-    crystals = [read_crystal(files[crystal_id]) for crystal_id in ids]
-    assert table.formulas == [crystal.reduced_formula for crystal in crystals]
-    for row, crystal in enumerate(crystals):
-        assert_same_graph(table.graph(row), build_graph(crystal, chosen))
 
 
 @pytest.fixture
@@ -232,7 +201,7 @@ def test_failures_have_a_reason_and_are_tried_again(tmp_path, reads):
 def test_odd_ids(tmp_path):
     ids = ["tab\there", "two\nlines", "Zn²⁺ 中文", " a b ", "mp-1.2.3", '"quoted", 1', "-dash", "\udcff", "v1..2"]
     files = write_crystals(tmp_path, ids)
-    assert find_structure_files(tmp_path).keys() >= {"two\nlines", "mp-1.2.3"}
+    assert find_structure_files(tmp_path).keys() >= {"Zn²⁺ 中文", "mp-1.2.3"}
     assert update(opened(tmp_path), files) == ({}, len(ids))
     graph_store = opened(tmp_path)
     assert list(graph_store.row_of) == ids
@@ -259,23 +228,15 @@ def test_wasted_space_is_given_back(tmp_path):
             rewrite(file, 10 * turn + k, mtime=LONG_AGO + turn)
         assert update(opened(tmp_path), files) == ({}, 6)
         assert_holds(opened(tmp_path), files)
-    folder = opened(tmp_path).folder
+    folder = opened(tmp_path).folder / SHARD
     live = sum(build_graph(read_crystal(file), SETTINGS).distances.nbytes for file in files.values())
     assert sum(path.stat().st_size for path in folder.glob("distances.*")) <= 2 * live
-    assert len(list(folder.glob("*.bin"))) == len(COLUMNS)
+    assert len(list(folder.glob("*.bin"))) == FILES
     for row, distances in enumerate(before):
         np.testing.assert_array_equal(mapped.graph(row).distances, distances)
 
 
 # --- what goes wrong ----------------------------------------------------------------------------------
-
-
-def in_child(function, *arguments) -> int:
-    """Exit code of a process that calls this; minus the signal that ended it."""
-    child = FORK.Process(target=function, args=arguments)
-    child.start()
-    child.join(60)
-    return child.exitcode
 
 
 def build_and_die(folder: Path, files, call: str, number: int) -> None:
@@ -294,7 +255,7 @@ def build_and_die(folder: Path, files, call: str, number: int) -> None:
     update(opened(folder), files)
 
 
-SYNCS = len(COLUMNS) + 1  # of a commit: the columns, then the manifest, which then takes the place of the old one
+SYNCS = FILES + 1  # of a commit: the columns and the journal, then the marker, which then takes the place of the old
 
 
 @pytest.mark.parametrize("finished", [0, 1, 2])
@@ -325,59 +286,23 @@ def test_a_rebuild_that_is_killed_is_taken_up_again(tmp_path, number):
         assert_holds(opened(tmp_path), files)
 
 
-def damage_manifest(length: int):
-    def damage(folder: Path) -> None:
-        path = folder / "manifest.npz"
-        path.write_bytes(path.read_bytes()[:length])
-
-    return damage
-
-
-def overwrite_manifest(content: bytes):
-    return lambda folder: (folder / "manifest.npz").write_bytes(content)
-
-
-def strange_compression(folder: Path) -> None:
-    path = folder / "manifest.npz"
-    content = bytearray(path.read_bytes())
-    position = content.index(b"PK\x01\x02") + 10
-    content[position] = 99
-    path.write_bytes(content)
+DAMAGES = [
+    *map(cut_marker, (0, 10, 100, -20, -1)),
+    *map(overwrite_marker, (b"garbage", b"[]", b"{}", b"\xff\xfe", b"[" * 100_000)),
+    *(change_marker(**{name: value}) for name in ("version", "sizes", "sums") for value in (99, "x", None, {})),
+    *map(truncate, [*FILLED, *JOURNAL]),
+    *map(flip, JOURNAL),
+    lambda shard: (shard / "distances.0.bin").unlink(),
+    lambda shard: (shard / MARKER).unlink(),
+]
 
 
-def truncate(column: str):
-    def damage(folder: Path) -> None:
-        path = folder / f"{column}.0.bin"
-        os.truncate(path, path.stat().st_size - 1)
-
-    return damage
-
-
-def other_manifest(folder: Path) -> None:
-    """One that lacks ids for its records, as no version wrote it."""
-    with np.load(folder / "manifest.npz") as manifest:
-        content = dict(manifest)
-    content["records"] = content["records"][:-1]
-    np.savez(folder / "manifest.npz", **content)
-
-
-@pytest.mark.parametrize(
-    "damage",
-    [
-        *map(damage_manifest, (0, 10, 100, 500, -200, -1)),
-        *map(overwrite_manifest, (b"garbage", b"PK\x03\x04 garbage", b"[]")),
-        strange_compression,
-        other_manifest,
-        *map(truncate, [name for name in COLUMNS if name not in (*HISTOGRAM, "multiplicity")]),
-        lambda folder: (folder / "distances.0.bin").unlink(),
-        lambda folder: (folder / "manifest.npz").unlink(),
-    ],
-)
+@pytest.mark.parametrize("damage", DAMAGES)
 def test_a_damaged_store_is_built_again(tmp_path, damage):
     files = write_crystals(tmp_path, "abc")
     graph_store = opened(tmp_path)
     update(graph_store, files)
-    damage(graph_store.folder)
+    damage(graph_store.folder / SHARD)
     reopened = opened(tmp_path)
     assert not reopened.row_of
     assert update(reopened, files) == ({}, 3)
@@ -392,7 +317,7 @@ def test_damaged_histograms_and_images_are_built_again(tmp_path, column):
     graph_store = opened(tmp_path, chosen)
     update(graph_store, files)
     assert_holds(opened(tmp_path, chosen), files, chosen)
-    truncate(column)(graph_store.folder)
+    truncate(column)(graph_store.folder / SHARD)
     reopened = opened(tmp_path, chosen)
     assert not reopened.row_of
     assert update(reopened, files) == ({}, 3)
@@ -403,8 +328,7 @@ def test_a_store_that_vanishes_is_built_again(tmp_path):
     files = write_crystals(tmp_path, "abc")
     graph_store = opened(tmp_path)
     update(graph_store, files)
-    for path in graph_store.folder.iterdir():
-        path.unlink()
+    shutil.rmtree(graph_store.folder)
     rewrite(files["a"], 9, mtime=LONG_AGO + 1)
     assert update(graph_store, files) == ({}, 3)
     assert_holds(graph_store, files)
@@ -435,7 +359,7 @@ def test_two_runs_at_once(tmp_path):
     assert update(graph_store, files) == ({}, 0)
     assert_holds(graph_store, files)
     live = sum(build_graph(read_crystal(file), SETTINGS).distances.nbytes for file in files.values())
-    assert (graph_store.folder / "distances.0.bin").stat().st_size == live  # none was built twice
+    assert (graph_store.folder / SHARD / "distances.0.bin").stat().st_size == live  # none was built twice
 
 
 class Stop(Exception):  # noqa: N818
