@@ -6,12 +6,15 @@ import hashlib
 import os
 import time
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from pathlib import Path
 
+from cgcnn.cluster import on_cluster
 from cgcnn.crystal import Crystal
 from cgcnn.graph import CrystalGraph, GraphSettings, build_graphs
+from cgcnn.labels import DataError
+from cgcnn.reading import read_bytes
 from cgcnn.structures import StructureError, read_crystal
 from cgcnn.workers import sigint_ignored
 
@@ -31,12 +34,23 @@ class Built:
     error: str | None = None
 
 
-def build_all(items: Sequence[Item], settings: GraphSettings, jobs: int) -> Iterator[list[Built]]:
+def build_all(
+    items: Sequence[Item],
+    settings: GraphSettings,
+    jobs: int,
+    *,
+    cluster: str | None = None,
+    check_stop: Callable[[], None] = lambda: None,
+) -> Iterator[list[Built]]:
     """What becomes of (id, path, known digest) items, in their order, FILES_A_TASK at a time.
 
-    At first in this process, then, if it lasts, in `jobs` others (−1: one a core).
+    At first in this process, then, if it lasts, in `jobs` others (−1: one a core); with `cluster`, the address of a
+    Dask scheduler, all of it by its workers, see `on_cluster`.
     """
     tasks = [items[k : k + FILES_A_TASK] for k in range(0, len(items), FILES_A_TASK)]
+    if cluster:
+        yield from on_cluster(build_task, tasks, settings, address=cluster, check_stop=check_stop)
+        return
     begun = time.monotonic()
     done = 0
     while done < len(tasks) and (jobs == 1 or time.monotonic() - begun < SECONDS_ALONE):
@@ -51,7 +65,13 @@ def build_all(items: Sequence[Item], settings: GraphSettings, jobs: int) -> Iter
         with warnings.catch_warnings():
             # whoever leaves the results early means to cancel what is left of the tasks
             warnings.filterwarnings("ignore", r"\d+ tasks (have been|which were)", UserWarning)
-            yield from results
+            try:
+                yield from results
+            except BrokenProcessPool:
+                raise DataError(
+                    "a process that builds graphs died (out of memory?); those built so far are kept: "
+                    "the same command goes on, with --graph-jobs 1 in less memory"
+                ) from None
 
 
 def build_task(items: Sequence[Item], settings: GraphSettings) -> list[Built]:
@@ -62,7 +82,7 @@ def build_task(items: Sequence[Item], settings: GraphSettings) -> list[Built]:
         try:
             seen = time.time_ns()
             status = os.stat(path)
-            found = hashlib.blake2b(Path(path).read_bytes(), digest_size=8).hexdigest().encode()
+            found = hashlib.blake2b(read_bytes(path), digest_size=8).hexdigest().encode()
             stamp = (status.st_size, status.st_mtime_ns, seen, found)
             if found == digest:
                 results.append(Built(crystal_id, stamp))

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.sparse import csr_array
 
-from cgcnn.features import element_properties
+from cgcnn.element_properties import element_properties
 
 if TYPE_CHECKING:
     from cgcnn.crystal import Crystal
@@ -25,6 +25,7 @@ DEGREES = (1, 2, 3, 4, 6)
 # number is the difference that counts as much as a neighbour does.
 PROPERTIES = {"electronegativity (Pauling)": 1.0, "valence electrons": 4.0}
 SIZE = "atomic radius (Å)"
+PAIRS_AT_ONCE = 500_000  # of atoms: each takes a kilobyte while its harmonics are summed
 CLOSEST = 0.5  # Å; what is nearer is the other half of a split site, not a neighbour
 _CHANNELS = 1 + len(PROPERTIES)
 _PAIRS = [(a, b) for a in range(_CHANNELS) for b in range(a, _CHANNELS)]
@@ -76,6 +77,12 @@ def environments(
     the same over the atom's radius; then, for the first shell and for a wider range, the sum over the neighbours of
     each channel and the power spectrum of each pair of channels.
     """
+    if len(centre) > PAIRS_AT_ONCE and (upper := centre > int(np.median(centre))).any():
+        low, high = (
+            environments(num_atoms, centre[kept], neighbour[kept], vectors[kept], weights, properties, sizes)
+            for kept in (~upper, upper)
+        )
+        return np.concatenate([low[: (first := centre[upper].min())], high[first:]])
     distance = np.linalg.norm(vectors, axis=1)
     apart = distance > CLOSEST
     centre, neighbour, vectors, distance = centre[apart], neighbour[apart], vectors[apart], distance[apart]

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import json
-import warnings
-from collections.abc import Callable, Sequence
 from functools import cache
 from importlib import resources
 from pathlib import Path
@@ -14,9 +11,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from cgcnn.element_properties import MAX_NUMBER, measured_properties
 from cgcnn.labels import DataError
+from cgcnn.reading import read_bytes
 
-MAX_NUMBER = 118
 TAIL, BEYOND_TAIL = 1e-30, 69.2  # exp(−69.2) = 9e−31
 NUM_LEARNED = 100  # rows of a learned table, by atomic number, as published for ECNet
 PLUTONIUM = 94  # the heaviest element that crystals of any number are made of
@@ -59,39 +57,19 @@ def read_element_table(path: Path) -> torch.Tensor:
     Raises DataError for a file that is no such table.
     """
     try:
-        vectors = {int(number): vector for number, vector in json.loads(path.read_text(encoding="utf-8")).items()}
+        vectors = {int(number): vector for number, vector in json.loads(read_bytes(path).decode("utf-8-sig")).items()}
         matrix = np.array(list(vectors.values()), dtype=np.float32)
         if matrix.ndim != 2 or not matrix.size or not np.isfinite(matrix).all():
             raise ValueError("vectors of one length with finite numbers are expected")
         if not 1 <= min(vectors) <= max(vectors) <= MAX_NUMBER:
             raise ValueError(f"atomic numbers are from 1 to {MAX_NUMBER}")
-    except (OSError, ValueError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, TypeError, AttributeError, OverflowError, RecursionError) as error:
+        if isinstance(error, RecursionError):
+            error = "too many brackets inside each other"
         raise DataError(f"{path}: not a table of element vectors ({error})") from None
     table = np.full((MAX_NUMBER + 1, matrix.shape[1]), np.nan, dtype=np.float32)
     table[list(vectors)] = matrix
     return torch.from_numpy(table)
-
-
-@cache
-def _properties() -> np.ndarray:
-    """PROPERTIES of the elements (119, P) in their units, NaN for what pymatgen has no value of."""
-    from pymatgen.core import Element
-
-    values = np.full((MAX_NUMBER + 1, len(PROPERTIES)), np.nan)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        for number in range(1, MAX_NUMBER + 1):
-            element = Element.from_Z(number)
-            for column, value_of in enumerate(PROPERTIES.values()):
-                with contextlib.suppress(KeyError, ValueError, IndexError, TypeError):
-                    values[number, column] = float(value_of(element))
-    return values
-
-
-def element_properties(names: Sequence[str]) -> np.ndarray:
-    """Some of PROPERTIES (119, len(names)) in their units; an element without one has the mean of the others."""
-    values = _properties()[:, [list(PROPERTIES).index(name) for name in names]]
-    return np.where(np.isnan(values), np.nanmean(values, axis=0), values)
 
 
 def property_table() -> torch.Tensor:
@@ -99,7 +77,7 @@ def property_table() -> torch.Tensor:
 
     The network needs no flag for that: the noble gases lack most, and their group tells them.
     """
-    values = _properties()
+    values = measured_properties()
     known = values[: PLUTONIUM + 1]
     scaled = (values - np.nanmean(known, axis=0)) / np.nanstd(known, axis=0)
     table = np.where(np.isnan(values), 0.0, scaled)
@@ -109,7 +87,7 @@ def property_table() -> torch.Tensor:
 
 def missing_table() -> torch.Tensor:
     """Which of PROPERTIES an element lacks, 1 or 0 (119, P'), those that all have up to plutonium left out."""
-    missing = np.isnan(_properties())
+    missing = np.isnan(measured_properties())
     table = missing[:, missing[1 : PLUTONIUM + 1].any(axis=0)].astype(np.float32)
     table[0] = np.nan
     return torch.from_numpy(table)
@@ -149,29 +127,6 @@ def atom_features(kinds: str, own_table: Path | None = None) -> torch.Tensor:
         if name not in tables:
             raise DataError(f"--atom-features {kinds}: {name!r} is none of {', '.join(tables)} (joined with +)")
     return torch.cat([tables[name]() for name in names], dim=1)
-
-
-PROPERTIES: dict[str, Callable] = {
-    "atomic number": lambda e: e.Z,
-    "period": lambda e: e.row,
-    "group": lambda e: e.group,
-    "Mendeleev number": lambda e: e.mendeleev_no,
-    "atomic mass (u)": lambda e: e.atomic_mass,
-    "electronegativity (Pauling)": lambda e: e.X,
-    "first ionisation energy (eV)": lambda e: e.ionization_energy,
-    "electron affinity (eV)": lambda e: e.electron_affinity,
-    "atomic radius (Å)": lambda e: e.atomic_radius,
-    "mean ionic radius (Å)": lambda e: e.average_ionic_radius or None,
-    "van der Waals radius (Å)": lambda e: e.van_der_waals_radius,
-    "molar volume (cm³/mol)": lambda e: e.molar_volume,
-    "melting point (K)": lambda e: e.melting_point,
-    "electrons in the last shell": lambda e: e.full_electronic_structure[-1][2],
-    "valence electrons": lambda e: e.group if e.group <= 12 else e.group - 10,
-    "transition metal": lambda e: e.is_transition_metal,
-    "d electrons": lambda e: sum(count for _, shell, count in e.full_electronic_structure if shell == "d"),
-    "highest oxidation state": lambda e: e.max_oxidation_state,
-    "lowest oxidation state": lambda e: e.min_oxidation_state,
-}
 
 
 def missing_elements(elements: torch.Tensor, numbers: torch.Tensor) -> list[int]:

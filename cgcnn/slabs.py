@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from cgcnn.features import element_properties
+from cgcnn.element_properties import element_properties
 from cgcnn.graph_table import GraphTable
 
 VACUUM = 6.0  # Å; a wider empty space separates two layers

@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cgcnn.features import element_properties
+from cgcnn.element_properties import element_properties
 
 if TYPE_CHECKING:
     from cgcnn.crystal import Crystal
 
+# Atoms; spglib takes minutes, as the third power, for a larger supercell with a few atoms missing.
+MAX_ATOMS = 1000
 TOLERANCE = 0.01  # Å, by which an atom may miss its place; coordinates in CIFs have four to six digits
 OCCUPANCY_DIGITS = 3  # to which occupancies are equal
 NUM_GROUPS = 230
@@ -42,9 +44,10 @@ def cell_and_symmetry(crystal: Crystal) -> np.ndarray:
 
     By spglib, to TOLERANCE. A site of several species, or one that is not full, is a kind of its own; sites of equal
     occupancies are of one kind. Atoms are counted by occupancy. Where no symmetry is found (parts of a split site
-    are nearer than the tolerance), the group is 1 and the cell the crystal's own, reduced.
+    are nearer than the tolerance), or none is sought (more than MAX_ATOMS), the group is 1 and the cell the crystal's
+    own, reduced.
     """
-    found = _dataset(crystal)
+    found = _dataset(crystal) if crystal.num_sites <= MAX_ATOMS else None
     if found is None:
         number, primitive = 1, crystal.lattice
     else:

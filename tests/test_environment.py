@@ -9,7 +9,7 @@ from scipy.special import eval_legendre
 
 from cgcnn import environment
 from cgcnn.crystal import Crystal
-from cgcnn.features import element_properties
+from cgcnn.element_properties import element_properties
 from cgcnn.graph import GraphSettings, build_graph, build_graphs
 
 WITH = GraphSettings(environment=True)
@@ -112,3 +112,11 @@ def test_halves_of_a_split_site_are_not_neighbours():
         split = make_crystal(4.0, [{"Li": 0.4}, {"Li": 0.4}, "O"], [[0, 0, 0], [gap, 0, 0], [0.5, 0.5, 0.5]])
         assert np.isfinite(surroundings(split)).all()
         assert surroundings(split)[0, 0] == pytest.approx(surroundings(whole)[0, 0], abs=0.05)
+
+
+def test_so_many_pairs_that_they_are_summed_in_parts_give_the_same(monkeypatch):
+    """At once, the pairs of a dense cell of 10,000 atoms took more than 6 GiB."""
+    crystal = random_crystal(3, 12)
+    whole = surroundings(crystal)
+    monkeypatch.setattr(environment, "PAIRS_AT_ONCE", 7)
+    np.testing.assert_array_equal(surroundings(crystal), whole)

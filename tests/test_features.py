@@ -9,13 +9,12 @@ import torch
 from conftest import fcc, make_crystal
 from pymatgen.core import Element
 
+from cgcnn.element_properties import PROPERTIES, element_properties
 from cgcnn.features import (
     PLUTONIUM,
-    PROPERTIES,
     GaussianExpansion,
     RadialBasis,
     atom_features,
-    element_properties,
     element_table,
     property_table,
     read_element_table,
@@ -209,3 +208,20 @@ def test_radial_basis_sums_to_one_and_is_its_formula():
     torch.testing.assert_close(learned(distances), found)
     learned(distances)[:, 3].sum().backward()
     assert learned.centres.grad.abs().sum() > 0 and learned.log_widths.grad.abs().sum() > 0
+
+
+def test_an_element_table_of_deep_brackets_or_huge_numbers_is_refused(tmp_path):
+    path = tmp_path / "atom_init.json"
+    for text, said in (
+        ("[" * 100_000, "too many brackets"),
+        ('{"1": [1' + "0" * 400 + "]}", "too large"),
+        ("\xff", ""),
+    ):
+        path.write_text(text)
+        with pytest.raises(DataError, match=f"atom_init.json: not a table of element vectors .*{said}"):
+            read_element_table(path)
+
+
+def test_an_element_table_may_begin_with_a_mark(tmp_path):
+    (tmp_path / "atom_init.json").write_text('{"1": [1, 2]}', encoding="utf-8-sig")
+    assert read_element_table(tmp_path / "atom_init.json")[1].tolist() == [1, 2]

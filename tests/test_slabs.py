@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from conftest import make_crystal
 
-from cgcnn.features import element_properties
+from cgcnn.element_properties import element_properties
 from cgcnn.graph import build_graphs
 from cgcnn.graph_table import GraphTable
 from cgcnn.slabs import DEPTH, NUM_FEATURES, SCALES, slab_features

@@ -11,6 +11,7 @@ import numpy as np
 from cgcnn.data_file import is_data_file
 from cgcnn.data_source import MAX_LISTED, open_source
 from cgcnn.labels import DataError, LabelTable, raise_all
+from cgcnn.reading import printable
 from cgcnn.targets import target_columns
 from cgcnn.tasks import TaskSet
 
@@ -38,7 +39,7 @@ class Candidates:
 def find_candidates(path: Path) -> Candidates:
     """The crystals of a file or folder: those of its table first, the others by id. Raises DataError."""
     if path.is_file() and not is_data_file(path):
-        return Candidates({path.name.removesuffix(path.suffix): str(path)}, {}, None)
+        return Candidates({printable(path.name.removesuffix(path.suffix)): str(path)}, {}, None)
     if not path.exists():
         raise DataError(f"{path}: no such file or folder")
     source = open_source(path)

@@ -105,12 +105,14 @@ class Screening:
         labels = self.candidates.beside(list(files), self.ensemble.tasks)
         if labels is not None:
             labels = labels[[i not in done for i in files]]
-        workers = workers_for(len(ids), self.args.workers)
+        who = {"workers": workers_for(len(ids), self.args.workers)}
+        if self.args.parallel == "dask":
+            who = {"cluster": self.args.scheduler_address, "check_stop": check_stop}
         size = max(CHUNK, self.args.batch_size)
         items = ((i, files[i]) for i in ids)
         begun = time.monotonic()
         with (
-            closing(read_chunks(items, self.ensemble.settings, size=size, workers=workers)) as chunks,
+            closing(read_chunks(items, self.ensemble.settings, size=size, **who)) as chunks,
             tqdm(total=len(files), initial=len(files) - len(ids), desc="Predicting", **BAR) as bar,
         ):
             for chunk in chunks:

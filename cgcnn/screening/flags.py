@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 
 from cgcnn.flag_kinds import at_least, ratio
-from cgcnn.flags import Parser
+from cgcnn.flags import Parser, add_parallel, check_parallel
 from cgcnn.labels import DataError
 
 
@@ -20,6 +20,11 @@ def parse_prediction(words: Sequence[str]) -> argparse.Namespace:
     args = prediction_parser().parse_intermixed_args(words)
     if args.coverage is not None and args.calibrate is None:
         raise DataError("--coverage needs --calibrate")
+    check_parallel(args)
+    if args.parallel == "dask" and args.workers is not None:
+        raise DataError("--workers means nothing with --parallel dask: a cluster has its own workers")
+    if args.scheduler_address and args.parallel != "dask":
+        raise DataError("--scheduler-address means nothing with --parallel loky, only with dask")
     args.coverage = 0.9 if args.coverage is None else args.coverage
     args.words = words
     return args
@@ -58,6 +63,7 @@ def _add_run(group) -> None:
         metavar="N",
         help="processes that read structures (default: one a core, none for a few files)",
     )
+    add_parallel(add, "reads structures")
     add("-b", "--batch-size", type=at_least(1), default=256, metavar="N", help="(256)")
     add(
         "--crystal-features",

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 
-from cgcnn.files import write_text
+from cgcnn.files import held, naming, write_text
 from cgcnn.labels import DataError
 from cgcnn.report import move_aside
 
@@ -40,15 +40,8 @@ class GrowingFiles:
         self._stack = ExitStack()
 
     def __enter__(self) -> GrowingFiles:
-        from filelock import FileLock, Timeout
-
-        lock = FileLock(self.progress.with_suffix(".lock"))
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            raise DataError(f"{self.part(next(iter(self.files)))}: another process is writing it") from None
-        self._stack.callback(lambda: Path(lock.lock_file).unlink(missing_ok=True))
-        self._stack.callback(lock.release)
+        lock = self.progress.with_suffix(".lock")
+        self._stack.enter_context(held(lock, f"{self.part(next(iter(self.files)))}: another process is writing it"))
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -106,7 +99,7 @@ class GrowingFiles:
         for name, data in chunk.items():
             if not data:
                 continue
-            with open(self.part(name), "ab") as file:
+            with naming(self.part(name)), open(self.part(name), "ab") as file:
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
 from cgcnn.build import FILES_A_TASK, graphs_or_errors
+from cgcnn.cluster import on_cluster
 from cgcnn.crystal import Crystal
 from cgcnn.graph import GraphSettings
 from cgcnn.graph_table import GraphTable
@@ -61,14 +62,24 @@ def read_chunk(items: Sequence[tuple[str, object]], settings: Sequence[GraphSett
 
 
 def read_chunks(
-    items: Iterable[tuple[str, object]], settings: Sequence[GraphSettings], *, size: int, workers: int = 0
+    items: Iterable[tuple[str, object]],
+    settings: Sequence[GraphSettings],
+    *,
+    size: int,
+    workers: int = 0,
+    cluster: str | None = None,
+    check_stop: Callable[[], None] = lambda: None,
 ) -> Iterator[Chunk]:
     """`read_chunk` of all items in their order, `size` at a time; at most workers + 2 chunks are there at once.
 
-    workers: processes that read ahead, 0 = none. Raises DataError where one of them dies.
+    workers: processes that read ahead, 0 = none. Raises DataError where one of them dies. cluster: the address of a
+    Dask scheduler whose workers read instead, see `on_cluster`.
     """
     items = iter(items)
     parts = iter(lambda: list(islice(items, size)), [])
+    if cluster:
+        yield from on_cluster(read_chunk, parts, settings, address=cluster, check_stop=check_stop)
+        return
     if not workers:
         yield from (read_chunk(part, settings) for part in parts)
         return
