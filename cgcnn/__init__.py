@@ -6,8 +6,8 @@ import os
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from cgcnn.experiment import RunResult
     from cgcnn.inference import Model
+    from cgcnn.results import RunResult
 
 # Threads of GNU OpenMP wait for each other for microseconds, then sleep. Its default, milliseconds of busy waiting,
 # makes training ten times slower where another program has a core; sleeping at once makes it three times slower where

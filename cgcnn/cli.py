@@ -8,9 +8,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cgcnn import distributed
 from cgcnn.arguments import normalise, parse_training
+from cgcnn.flag_kinds import as_flag
 from cgcnn.flags import EXIT_BAD_INPUT
 from cgcnn.labels import DataError
+from cgcnn.reading import one_line
 
 if TYPE_CHECKING:
     from cgcnn.results import RunResult
@@ -18,10 +21,12 @@ if TYPE_CHECKING:
 
 def run_script(function: Callable[[Sequence[str]], int], argv: Sequence[str] | None = None) -> int:
     """Call a script's function; what the user did wrong becomes one line each on stderr and an exit status."""
+    if hasattr(sys.stdout, "reconfigure"):  # what a terminal cannot show, or is no text at all, as its code
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         return function(sys.argv[1:] if argv is None else argv)
     except DataError as error:
-        for line in str(error).splitlines():
+        for line in str(error).splitlines() if distributed.may_speak() else ():
             print(f"error: {line}", file=sys.stderr)
         return EXIT_BAD_INPUT
     except KeyboardInterrupt:
@@ -30,9 +35,14 @@ def run_script(function: Callable[[Sequence[str]], int], argv: Sequence[str] | N
     except BrokenPipeError:
         sys.stderr.close()
         return 141
+    except UnicodeEncodeError as error:
+        text = error.object[max(0, error.start - 40) : error.end + 40]
+        print(f"error: {one_line(text)}: a name that is not in UTF-8; rename the file or folder", file=sys.stderr)
+        return EXIT_BAD_INPUT
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
-        print(f"error: {where}{error.strerror or error}", file=sys.stderr)
+        if distributed.may_speak():
+            print(f"error: {where}{error.strerror or error}", file=sys.stderr)
         return 1
 
 
@@ -43,6 +53,9 @@ def train_command(argv: Sequence[str] | None = None) -> int:
 
 def train(args: argparse.Namespace) -> RunResult:
     """One run, those of a learning curve or a transfer study, or the test of a model."""
+    several = [name for name in ("evaluate", "transfer_study", "learning_curve") if getattr(args, name) is not None]
+    if several:
+        distributed.refuse_several(as_flag(several[0]))
     if args.evaluate is not None:
         from cgcnn.evaluate import evaluate
 
@@ -55,7 +68,7 @@ def train(args: argparse.Namespace) -> RunResult:
         from cgcnn.learning_curve import learning_curve
 
         return learning_curve(args)
-    from cgcnn.experiment import run
+    from cgcnn.run import run
 
     return run(args)
 
@@ -77,6 +90,7 @@ def _train(argv: Sequence[str]) -> int:
 
 
 def _compare(argv: Sequence[str]) -> int:
+    distributed.refuse_several("--compare")
     from cgcnn.sweep.compare import parse_comparison
 
     flags = parse_comparison(argv)
@@ -86,17 +100,20 @@ def _compare(argv: Sequence[str]) -> int:
 
 
 def _predict(argv: Sequence[str]) -> int:
+    distributed.refuse_several("predict.py")
     from cgcnn.screening.flags import parse_prediction
     from cgcnn.workers import warm_up
 
     args = parse_prediction(normalise(argv))
-    warm_up(Path(args.cifpath), args.workers)
+    if args.parallel == "loky":
+        warm_up(Path(args.cifpath), args.workers)
     from cgcnn.screening.command import predict_files  # torch only after the flags are right
 
     return predict_files(args)
 
 
 def _sweep(argv: Sequence[str]) -> int:
+    distributed.refuse_several("grid_search.py")
     from cgcnn.sweep.flags import parse_sweep
 
     flags = parse_sweep(argv)

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from cgcnn.batch import Batch
+from cgcnn.batch_norm import BatchNorm
 from cgcnn.infinite_attention import Group, InfiniteAttention, RadialFunctions
 from cgcnn.layers import segment_mean
 from cgcnn.multi_task import MultiTaskNetwork, by_site
@@ -116,7 +117,7 @@ class Crystalformer(MultiTaskNetwork):
         layers, width = [], config.model_dim
         for wider in config.embedding_dim:
             layers += [nn.Linear(width, wider)]
-            layers += [nn.BatchNorm1d(wider)] if config.norm_type == "bn" else []
+            layers += [BatchNorm(wider)] if config.norm_type == "bn" else []
             layers += [nn.ReLU()]
             width = wider
         self.hidden = nn.Sequential(*layers)

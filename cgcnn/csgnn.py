@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from cgcnn.batch_norm import BatchNorm
 from cgcnn.layers import gated_messages, segment_softmax, segment_sum
 from cgcnn.network import CrystalGraphNetwork, NetworkConfig
 
@@ -41,7 +42,7 @@ class _Convolution(nn.Module):
     def __init__(self, config: CSGConfig) -> None:
         super().__init__()
         self.residual = config.residual
-        self.norm = nn.BatchNorm1d(config.atom_fea_len)
+        self.norm = BatchNorm(config.atom_fea_len)
 
     def forward(self, atoms: Tensor, edges: Tensor, centres: Tensor, neighbours: Tensor) -> Tensor:
         """atoms (N, F), edges (E, K), centres and neighbours (E,) → (N, F)."""
@@ -100,7 +101,7 @@ class EdgeIsomorphism(_Convolution):
         width = config.atom_fea_len
         self.on_edge = nn.Linear(nbr_fea_len, width)
         self.epsilon = nn.Parameter(torch.zeros(()))
-        self.mlp = nn.Sequential(nn.Linear(width, width), nn.BatchNorm1d(width), nn.ReLU(), nn.Linear(width, width))
+        self.mlp = nn.Sequential(nn.Linear(width, width), BatchNorm(width), nn.ReLU(), nn.Linear(width, width))
 
     def gather(self, atoms: Tensor, edges: Tensor, centres: Tensor, neighbours: Tensor) -> Tensor:
         messages = functional.relu(atoms[neighbours] + self.on_edge(edges))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import shlex
 import time
 from argparse import Namespace
 from collections.abc import Callable, Mapping, Sequence
@@ -16,44 +15,44 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from cgcnn import augment, checkpoint
+from cgcnn import augment, checkpoint, distributed
 from cgcnn.announcement import announce, record_data
 from cgcnn.augmented import AugmentedCollator
 from cgcnn.batch import Collator
 from cgcnn.checkpoint import TrainedModel
 from cgcnn.data_source import beside
 from cgcnn.dataset import load_dataset
-from cgcnn.files import is_writable
 from cgcnn.interrupt import Interrupted, StopRequest
 from cgcnn.labels import DataError
-from cgcnn.logs import close_logger, log_train_metrics, log_val_metrics, setup_logger
+from cgcnn.logs import close_logger, log_train_metrics, log_val_metrics, no_logger, setup_logger
 from cgcnn.losses import AdaptiveWeights
 from cgcnn.naming import alloy_models, run_id
 from cgcnn.prediction import GapRule, predict_rows
 from cgcnn.prepare import splits_of_run, training_loss, untrained_model, validation
 from cgcnn.report import Outputs
 from cgcnn.results import RunResult, finish
-from cgcnn.resume import SplitResult, check_same_run
+from cgcnn.resume import SplitResult, check_same_run, taken_up
 from cgcnn.settings import fit_settings, write_config
-from cgcnn.training import Trainer, TrainingError
+from cgcnn.training import Trainer
 from cgcnn.transfer import freeze_body, take_over
 
 SECONDS_A_SAVE = 3.0  # what a kill loses at the most, beside the epoch it falls in; epochs may be shorter than a save
+SECONDS_WITHIN_AN_EPOCH = 300.0  # and of a long epoch
 
 
 class Experiment:
     """A run of main.py. `run` does it all; what it holds between epochs is what a checkpoint keeps."""
 
     def __init__(self, args: Namespace, say: Callable[[str], None] = print) -> None:
-        self.args, self.say = args, say
+        self.args, self.say = args, say if distributed.is_first() else lambda _: None
         self.begun = time.monotonic()
         self.out = Outputs(Path(args.out_dir), run_id(args))
-        self.device = "cuda" if torch.cuda.is_available() and not args.disable_cuda else "cpu"
+        self.device = distributed.device("cuda" if torch.cuda.is_available() and not args.disable_cuda else "cpu")
         self.done: list[SplitResult] = []
         self.current = SplitResult()
         self.stop = StopRequest(args.max_time)
         self.has_trained = self.has_saved = False  # this process, a batch and a checkpoint
-        self.saved = -math.inf  # when, on the clock of time.monotonic
+        self.saved = self.began_network = -math.inf  # when, on the clock of time.monotonic
         self.best_saved: int | None = None  # epoch of the network in model_best.pth.tar
         self.bar = None
 
@@ -66,8 +65,12 @@ class Experiment:
         args = self.args
         if args.threads:
             torch.set_num_threads(args.threads)
-        if not is_writable(self.out.result):
-            raise DataError(f"--out-dir {args.out_dir}: cannot be written")
+        if args.batch_size < distributed.count():
+            raise DataError(
+                f"--batch-size {args.batch_size} has no crystal for each of {distributed.count()} processes"
+            )
+        if args.data_on_gpu and not self.device.startswith("cuda"):
+            raise DataError("--data-on-gpu: there is no GPU, or --disable-cuda")
         saved = checkpoint.read(Path(args.resume)) if args.resume else None
         self.source = _model_to_start_from(args)
         known = self.source.config.get("crystal_features", ()) if self.source else ()
@@ -80,26 +83,49 @@ class Experiment:
         # labels that cannot be learned end here
         self.templates = [untrained_model(args, self.data, split, k) for k, split in enumerate(self.splits, start=1)]
         if saved is not None:
-            self._restore(saved, self.templates)
+            with taken_up(args.resume):
+                self._restore(saved, self.templates)
+        with distributed.together(self.device):
+            if distributed.is_first():
+                self._write_head()
+            self.host = Collator(self.data.table, self.data.labels, self.data.global_features)
+            self.collator = self.host.resident(self.device) if self._holds_data() else self.host
+            for k in range(len(self.done), len(self.splits)):
+                self._fit_split(k, self.templates[k], saved["training"] if saved and k == len(self.done) else None)
+                saved = None
+        if not distributed.is_first():
+            return RunResult(pd.DataFrame(), pd.DataFrame(), None, self.out.file("trained_model.pt"))
+        return finish(self, graph_seconds)
+
+    def _holds_data(self) -> bool:
+        """Whether the graphs are to lie in the memory of the GPU: where they take less than half of what is free."""
+        if not self.device.startswith("cuda"):
+            return False
+        if self.args.data_on_gpu is not None:
+            return self.args.data_on_gpu
+        free, _ = torch.cuda.mem_get_info()
+        return self.host.num_bytes < free / 2
+
+    def _write_head(self) -> None:
+        """What is written before training begins; results of another run move aside."""
         if not self._continues_here() and (line := self.out.move_old()):
             self.say(line)
-        write_config(self.out.file("config.toml"), args)
+        write_config(self.out.file("config.toml"), self.args)
         record_data(self)
-        self.collator = Collator(self.data.table, self.data.labels, self.data.global_features)
-        for k in range(len(self.done), len(self.splits)):
-            self._fit_split(k, self.templates[k], saved["training"] if saved and k == len(self.done) else None)
-            saved = None
-        return finish(self, graph_seconds)
 
     def _fit_split(self, k: int, template: TrainedModel, saved: Mapping | None) -> None:
         """Train the networks of split k, from the saved state if there is one."""
-        logger = setup_logger(self.out.run_id, k + 1, self.out.result / "log")
-        self.current = SplitResult.from_dict(saved["current"]) if saved else SplitResult()
+        logger = (
+            setup_logger(self.out.run_id, k + 1, self.out.result / "log") if distributed.is_first() else no_logger()
+        )
+        with taken_up(self.args.resume):
+            self.current = SplitResult.from_dict(saved["current"]) if saved else SplitResult()
         try:
             for member in range(len(self.current.states), self.args.ensemble):
                 trainer = self._trainer(k, member, template, logger)
                 if saved is not None:
-                    trainer.load_state_dict(saved["trainer"])
+                    with taken_up(self.args.resume):
+                        trainer.load_state_dict(saved["trainer"])
                     saved = None
                 try:
                     with self._progress(k, member, trainer):
@@ -115,10 +141,10 @@ class Experiment:
     def _trainer(self, k: int, member: int, template: TrainedModel, logger) -> Trainer:
         args, data, split = self.args, self.data, self.splits[k]
         seed = args.seed + 1000 * member + k
-        self.saved, self.best_saved = -math.inf, None
+        self.saved, self.began_network, self.best_saved = -math.inf, time.monotonic(), None
         torch.manual_seed(seed)
         network = template.build()
-        network.fit_statistics(self.collator[rows] for rows in torch.tensor(split.train).split(args.batch_size))
+        network.fit_statistics(self.host[rows] for rows in torch.tensor(split.train).split(args.batch_size))
         if self.source is not None:
             normalizers, tasks = template.normalizers, template.tasks
             options = {"member": member, "layers": args.init_layers, "reset_heads": args.reset_heads}
@@ -128,6 +154,8 @@ class Experiment:
         if args.freeze_body:
             freeze_body(network)
         network.to(self.device)
+        if args.compile:
+            network.compile(dynamic=True)
         val = torch.tensor(split.val, dtype=torch.int64)
         kinds = augment.amounts(args.augment)
         return Trainer(
@@ -140,8 +168,8 @@ class Experiment:
             data.ids,
             self.device,
             AdaptiveWeights(args.adaptive_weight_update) if args.adaptive_weights else None,
-            AugmentedCollator(data.table, template.graph, self.collator, kinds, seed) if kinds else None,
-            on_batch=lambda trainer: self._after_batch(trainer, logger),
+            AugmentedCollator(data.table, template.graph, self.host, kinds, seed) if kinds else None,
+            on_batch=lambda trainer: self._after_batch(trainer, template, logger),
             on_epoch=lambda trainer: self._after_epoch(trainer, template, logger),
             epoch=args.start_epoch,
         )
@@ -159,15 +187,24 @@ class Experiment:
             rule=rule,
             batch_size=self.args.batch_size,
             device=self.device,
-            # after a stop it begins anew: time does not end one that is all that a process has done
-            check_stop=lambda: self.stop.check(by_time=self.has_trained),
+            max_edges=self.args.max_edges_per_batch,
+            check_stop=self._check_while_predicting,
         )
 
-    def _after_batch(self, trainer: Trainer, logger) -> None:
+    def _check_while_predicting(self) -> None:
+        # After a stop it begins anew: time does not end one that is all that a process has done. Processes that
+        # predict together are not at the same batch, and stop after it.
+        if not distributed.is_divided():
+            self.stop.check(by_time=self.has_trained)
+
+    def _after_batch(self, trainer: Trainer, template: TrainedModel, logger) -> None:
         self.has_trained = True
         if trainer.batch % self.args.print_freq == 0:
             logger.info("epoch %d batch %d loss %s", trainer.epoch + 1, trainer.batch, trainer.losses())
-        self.stop.check()
+        if distributed.asked_by_any(self.stop.is_asked()):
+            raise Interrupted(self.stop.reason)
+        if time.monotonic() - max(self.saved, self.began_network) > SECONDS_WITHIN_AN_EPOCH:
+            self._save(trainer, template)
 
     def _after_epoch(self, trainer: Trainer, template: TrainedModel, logger) -> None:
         last = trainer.history[-1]
@@ -181,6 +218,9 @@ class Experiment:
             self.bar.update(1)
 
     def _save(self, trainer: Trainer, template: TrainedModel) -> None:
+        self.has_saved, self.saved = True, time.monotonic()
+        if not distributed.is_first():
+            return
         content = template.with_states([trainer.model.state_dict()]).to_dict()
         content |= {
             "epoch": trainer.epoch,
@@ -198,7 +238,7 @@ class Experiment:
             best = template.with_states([*self.current.states, trainer.best_state])
             checkpoint.save(self.out.top("model_best.pth.tar"), best.to_dict())
             self.best_saved = trainer.best_epoch
-        self.has_saved, self.saved = True, time.monotonic()
+        self.saved = time.monotonic()
 
     def _continues_here(self) -> bool:
         """Whether the files in the output folder are those of the run that is resumed."""
@@ -220,29 +260,12 @@ class Experiment:
         if self.args.ensemble > 1:
             name += f" network {member + 1}/{self.args.ensemble}"
         total = self.args.epochs
-        with tqdm(total=total, initial=trainer.epoch, desc=name, unit="epoch", disable=None, leave=False) as self.bar:
+        is_off = None if distributed.is_first() else True  # None: where the output is no terminal
+        with tqdm(
+            total=total, initial=trainer.epoch, desc=name, unit="epoch", disable=is_off, leave=False
+        ) as self.bar:
             yield
         self.bar = None
-
-
-def run(args: Namespace, say: Callable[[str], None] = print) -> RunResult:
-    """Do what main.py's flags say; a stop that was asked for is told, with the command that goes on."""
-    experiment = Experiment(args, say)
-    path = experiment.out.top("checkpoint.pth.tar")
-    try:
-        with experiment.stop.listening():
-            return experiment.run()
-    except Interrupted as stop:
-        words = ["python", "main.py", args.data_options[0], "--resume", str(path)]
-        words += [] if args.out_dir == "." else ["--out-dir", args.out_dir]
-        way_on = f"saved. Go on with: {shlex.join(words)}"
-        if not experiment.has_saved:
-            way_on = "the crystal graphs built so far are kept. Go on with the same command"
-        say(f"{stop}: {way_on}")
-        return RunResult(pd.DataFrame(), pd.DataFrame(), None, path, experiment.stop.exit_status)
-    except TrainingError as error:
-        kept = f"; the last good state is in {path}" if path.exists() else ""
-        raise DataError(f"{error}{kept}") from None
 
 
 def _model_to_start_from(args: Namespace) -> TrainedModel | None:

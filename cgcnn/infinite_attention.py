@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from cgcnn.precision import full
+
 if TYPE_CHECKING:
     from cgcnn.crystalformer import CrystalformerConfig
 
@@ -125,7 +127,7 @@ class InfiniteAttention(nn.Module):
             k, v = (values[group.atoms].transpose(1, 2) for values in (key, value))  # (b, H, n, d_h)
             for part in group.parts(self.heads):
                 q, s = (values[part.atoms].transpose(1, 2) for values in (query, inverse[..., None]))
-                scores = (q / math.sqrt(self.size)) @ k.transpose(2, 3)  # (b, H, n', n)
+                scores = full((q / math.sqrt(self.size)) @ k.transpose(2, 3))  # (b, H, n', n)
                 halves = []
                 if real:
                     halves.append(self._real(scores[:, :real], v[:, :real], s[:, :real], part))

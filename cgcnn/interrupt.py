@@ -23,9 +23,13 @@ class StopRequest:
         self.end = None if max_time is None else time.monotonic() + max_time
         self.signal: int | None = None
 
+    def is_asked(self, *, by_time: bool = True) -> bool:
+        """Whether a stop was asked for; by_time: whether time that is over counts."""
+        return self.signal is not None or (by_time and self.end is not None and time.monotonic() > self.end)
+
     def check(self, *, by_time: bool = True) -> None:
-        """Raises Interrupted where a stop was asked for; by_time: whether time that is over counts."""
-        if self.signal is not None or (by_time and self.end is not None and time.monotonic() > self.end):
+        """Raises Interrupted where a stop was asked for."""
+        if self.is_asked(by_time=by_time):
             raise Interrupted(self.reason)
 
     @property

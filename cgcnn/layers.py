@@ -11,9 +11,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from cgcnn import distributed
+from cgcnn.batch_norm import BatchNorm, batch_statistics
+from cgcnn.precision import full
+
 
 def segment_sum(values: Tensor, segment: Tensor, count: int) -> Tensor:
     """Sum of the rows of each segment: values (E, F), segment (E,) in 0 … count−1 → (count, F)."""
+    values = full(values)
     return values.new_zeros((count, *values.shape[1:])).index_add_(0, segment, values)
 
 
@@ -24,6 +29,7 @@ def segment_mean(values: Tensor, segment: Tensor, sizes: Tensor) -> Tensor:
 
 def segment_softmax(scores: Tensor, segment: Tensor, count: int) -> Tensor:
     """Softmax over the members of each segment: scores (N, …), segment (N,) → weights (N, …)."""
+    scores = full(scores)
     index = segment.view(-1, *[1] * (scores.dim() - 1)).expand_as(scores)
     top = scores.new_full((count, *scores.shape[1:]), -torch.inf).scatter_reduce_(0, index, scores.detach(), "amax")
     weights = (scores - top[segment]).exp()
@@ -45,10 +51,10 @@ class _GatedMessages(torch.autograd.Function):
             part += neighbour_part.index_select(0, neighbours[block])
             part.addmm_(edges[block], edge_weight.t())
         if norm is None:
-            mean, inverse_std = x.new_zeros(x.shape[1]), x.new_ones(x.shape[1])
+            mean, inverse_std, rows = x.new_zeros(x.shape[1]), x.new_ones(x.shape[1]), 0.0
             weight, bias = inverse_std, mean
         else:
-            mean, variance = _statistics(x, norm)
+            mean, variance, rows = batch_statistics(x, norm)
             inverse_std = (variance + norm.eps).rsqrt()
         scale = weight * inverse_std
         shift = bias - mean * scale
@@ -58,7 +64,7 @@ class _GatedMessages(torch.autograd.Function):
             torch.addcmul(shift, x[block], scale, out=y)
             out.index_add_(0, centres[block], functional.softplus(y[:, width:]).mul_(y[:, :width].sigmoid_()))
         ctx.save_for_backward(x, edges, edge_weight, weight, bias, centres, neighbours, mean, inverse_std)
-        ctx.has_norm, ctx.uses_batch_statistics = norm is not None, norm is not None and norm.training
+        ctx.has_norm, ctx.rows = norm is not None, rows
         return out
 
     @staticmethod
@@ -82,9 +88,10 @@ class _GatedMessages(torch.autograd.Function):
             sum_grad_x += torch.mul(dy, x[block], out=y).sum(0)
         grad_scale = (sum_grad_x - mean * sum_grad) * inverse_std
         # through the mean and variance of the batch: dx = scale·(dy − ⟨dy⟩ − x̂·⟨dy·x̂⟩)
-        through = 1.0 / len(x) if ctx.uses_batch_statistics and len(x) else 0.0
-        slope_x = -through * grad_scale * inverse_std
-        constant = -through * sum_grad - slope_x * mean
+        through = 1.0 / ctx.rows if ctx.rows else 0.0
+        of_all = distributed.summed(torch.stack([grad_scale, sum_grad])) if through else (grad_scale, sum_grad)
+        slope_x = -through * of_all[0] * inverse_std
+        constant = -through * of_all[1] - slope_x * mean
         grad_centre, grad_neighbour = x.new_zeros(2, len(grad_out), 2 * width)
         grad_weight = torch.zeros_like(edge_weight.t())
         grad_edges = torch.empty_like(edges) if ctx.needs_input_grad[2] else None
@@ -121,18 +128,8 @@ def _with_scratch(x: Tensor) -> Iterator[tuple[slice, Tensor]]:
         yield block, scratch[: len(x[block])]
 
 
-def _statistics(x: Tensor, norm: nn.BatchNorm1d) -> tuple[Tensor, Tensor]:
-    """Mean and variance of each column: of the batch (noted in the running ones) in training, else the running."""
-    if not norm.training or not len(x):
-        return norm.running_mean, norm.running_var
-    norm.num_batches_tracked += 1
-    if len(x) == 1:  # one edge has no variance; torch's own layer raises here
-        return x[0].clone(), torch.zeros_like(x[0])
-    return torch.batch_norm_update_stats(x, norm.running_mean, norm.running_var, norm.momentum)
-
-
 def gated_messages(
-    full: nn.Linear,
+    layer: nn.Linear,
     atoms: Tensor,
     edges: Tensor,
     centres: Tensor,
@@ -141,22 +138,15 @@ def gated_messages(
 ) -> Tensor:
     """Σ_j σ(W_f z_ij)·softplus(W_s z_ij), z_ij = v_i ⊕ v_j ⊕ u_ij, with a norm of both before they are activated.
 
-    full: W_f and W_s in one layer of 2F outputs; its parts that act on v_i and v_j are applied once an atom, not once
-    an edge. atoms (N, F), edges (E, K), centres and neighbours (E,) → (N, F).
+    layer: W_f and W_s in one of 2F outputs; its parts that act on v_i and v_j are applied once an atom, not once an
+    edge. atoms (N, F), edges (E, K), centres and neighbours (E,) → (N, F).
     """
     width = atoms.shape[1]
-    on_centre, on_neighbour, on_edge = full.weight.split([width, width, edges.shape[1]], dim=1)
-    return _GatedMessages.apply(
-        functional.linear(atoms, on_centre, full.bias),
-        functional.linear(atoms, on_neighbour),
-        edges,
-        on_edge,
-        None if norm is None else norm.weight,
-        None if norm is None else norm.bias,
-        centres,
-        neighbours,
-        norm,
-    )
+    on_centre, on_neighbour, on_edge = layer.weight.split([width, width, edges.shape[1]], dim=1)
+    parts = functional.linear(atoms, on_centre, layer.bias), functional.linear(atoms, on_neighbour), edges
+    scales = (None, None) if norm is None else (norm.weight, norm.bias)
+    with torch.autocast(atoms.device.type, enabled=False):
+        return _GatedMessages.apply(*map(full, parts), on_edge, *scales, centres, neighbours, norm)
 
 
 class GatedConvolution(nn.Module):
@@ -169,8 +159,8 @@ class GatedConvolution(nn.Module):
     def __init__(self, atom_fea_len: int, nbr_fea_len: int) -> None:
         super().__init__()
         self.fc_full = nn.Linear(2 * atom_fea_len + nbr_fea_len, 2 * atom_fea_len)
-        self.bn1 = nn.BatchNorm1d(2 * atom_fea_len)
-        self.bn2 = nn.BatchNorm1d(atom_fea_len)
+        self.bn1 = BatchNorm(2 * atom_fea_len)
+        self.bn2 = BatchNorm(atom_fea_len)
 
     def forward(self, atoms: Tensor, edges: Tensor, centres: Tensor, neighbours: Tensor) -> Tensor:
         """atoms (N, F), edges (E, K), centres and neighbours (E,) → (N, F)."""

@@ -5,7 +5,25 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
+
+from cgcnn.files import naming
+
+
+class _LogFile(logging.FileHandler):
+    """A log that cannot be written ends the run with its name, as any other file does."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        with naming(Path(self.baseFilename)):
+            super().emit(record)
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
+        raise
+
+    def close(self) -> None:
+        with suppress(OSError):  # each line is written at once: what is left here was told already
+            super().close()
 
 
 def setup_logger(run_id: str, split: int, log_dir: str | Path = "result/log") -> logging.Logger:
@@ -19,9 +37,16 @@ def setup_logger(run_id: str, split: int, log_dir: str | Path = "result/log") ->
         handler.close()
     logger.setLevel(logging.INFO)
     logger.propagate = False
-    handler = logging.FileHandler(path, encoding="utf-8", delay=True)
+    handler = _LogFile(path, encoding="utf-8", delay=True)
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
     logger.addHandler(handler)
+    return logger
+
+
+def no_logger() -> logging.Logger:
+    """A logger that writes nothing."""
+    logger = logging.Logger("cgcnn")
+    logger.addHandler(logging.NullHandler())
     return logger
 
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from cgcnn.distributed import summed
 from cgcnn.tasks import CATEGORY, Normalizer, Task, TaskSet
 
 # prediction, label (n,) on the learned scale → loss of each sample (n,)
@@ -91,14 +92,17 @@ class MultiTaskLoss:
     def _mean(
         self, task: Task, losses: Tensor, outputs: Mapping[str, Tensor], label: Tensor, known: Tensor
     ) -> Tensor:
-        """Mean of losses (B,) over the labelled samples, each with its weight; 0 where there is none."""
+        """Mean of losses (B,) over the labelled samples, each with its weight; 0 where there is none.
+
+        Where processes have parts of the batch, it is what this part adds to the mean over the whole.
+        """
         if self.class_weights and task.name in self.class_weights:
             weight = torch.where(known, self.class_weights[task.name].to(losses)[_classes(label, known)], 0.0)
-            return (weight * losses).sum() / weight.sum().clamp(min=1e-12)
+            return (weight * losses).sum() / summed(weight.sum()).clamp(min=1e-12)
         if self.is_conditional and task == self.tasks.gap:
             logits = outputs[self.tasks.category.name]
             losses = losses * conditional_weights(logits, self.metal_weight, self.semiconductor_weight)
-        return losses.sum() / known.sum().clamp(min=1)
+        return losses.sum() / summed(known.sum()).clamp(min=1)
 
 
 def _classes(label: Tensor, known: Tensor) -> Tensor:

@@ -17,11 +17,14 @@ _IN_FORMER = ("model", _FORMER, "it is a part of Crystalformer")
 _RECIPROCAL = "no head sums in reciprocal space"
 # flag → the flags that decide whether it acts, the values with which it does, and why only with these
 _NEEDS: dict[str, tuple[_Need, ...]] = {
+    "graph_jobs": (("parallel", ("loky",), "a cluster has its own workers"),),
+    "scheduler_address": (("parallel", ("dask",), "it is where a Dask cluster is asked"),),
     "residual": (("model", _CSG, "the convolution of cgcnn adds what it starts from already"),),
     "num_heads": (("model", ("csgann",), "no other network has attention heads"),),
     "num_rbf": (("model", ATOM_NETWORKS, _ATOMS), ("edge_features", ("rbf",), "it is the number of its centres")),
     "dmin": (("model", ATOM_NETWORKS, _ATOMS), ("edge_features", ("gaussian",), "it places Gaussians")),
     "step": (("model", ATOM_NETWORKS, _ATOMS), ("edge_features", ("gaussian",), "it places Gaussians")),
+    "max_edges_per_batch": (("model", (*ATOM_NETWORKS, *_FORMER), "ecnet sees histograms, whatever the cell"),),
     "loss_weights": (("loss", ("weighted",), "they are its parts"),),
     "adam_betas": (("optim", ("Adam", "AdamW"), "SGD has --momentum"),),
     "sch_params": (("scheduler", ("inverse_sqrt_nowarmup",), "it is its number of steps"),),

@@ -170,6 +170,30 @@ def add_learning(group) -> None:
     number = at_least(0.0)
     add("--epochs", type=at_least(1), default=80, metavar="N", help="(80)")
     add("-b", "--batch-size", type=at_least(1), default=256, metavar="N", help="(256)")
+    add(
+        "--max-edges-per-batch",
+        type=at_least(0),
+        default=0,
+        metavar="E",
+        help="end a batch before it has more edges, so that memory does not hang on the largest cells (0: off)",
+    )
+    add(
+        "--precision",
+        choices=("float32", "bf16"),
+        default="float32",
+        help="bf16: products of layers in bfloat16 while training; weights, sums and losses stay float32",
+    )
+    add(
+        "--compile",
+        action=argparse.BooleanOptionalAction,
+        default=False,
+        help="compile the network (minutes at the start; for long runs on a GPU)",
+    )
+    add(
+        "--data-on-gpu",
+        action=argparse.BooleanOptionalAction,
+        help="keep the graphs in the memory of the GPU (default: where they take less than half of it)",
+    )
     add("--optim", type=choice("SGD", "Adam", "AdamW"), default="SGD", metavar="SGD|Adam|AdamW", help="(SGD)")
     add("--lr", "--learning-rate", type=number, default=0.01, metavar="LR", help="(0.01)")
     add("--momentum", type=number, default=0.9, metavar="M", help="of SGD (0.9)")

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from cgcnn.batch import Collator
+from cgcnn import distributed
+from cgcnn.batch import Collator, divided
 from cgcnn.tasks import CLASSIFICATION, Normalizer, TaskSet
 
 
@@ -29,14 +30,24 @@ class GapRule:
         return asdict(self)
 
 
-def loader(collator: Collator, batches: Iterable[Tensor], *, workers: int = 0) -> DataLoader:
-    """The batches of these rows, made in this process or ahead of time by `workers` others."""
+def loader(
+    collator: Collator, batches: Iterable[Tensor], *, workers: int = 0, device: torch.device | str = "cpu"
+) -> DataLoader:
+    """The batches of these rows, made in this process or ahead of time by `workers` others.
+
+    On their way to a GPU they lie in pinned memory, from which they are copied while it computes, and are made by
+    two other processes at least; where the graphs are in its memory already, by none.
+    """
+    is_resident = getattr(collator, "device", torch.device("cpu")).type != "cpu"
+    is_copied = torch.device(device).type == "cuda" and not is_resident
+    workers = 0 if is_resident else max(workers, 2 * is_copied)
     # The generator is its own: drawing from torch's would make a run depend on how often it is resumed.
     return DataLoader(
         collator,
         sampler=list(batches),
         batch_size=None,
         num_workers=workers,
+        pin_memory=is_copied,
         collate_fn=_as_it_is,
         generator=torch.Generator(),
     )
@@ -54,20 +65,26 @@ def raw_outputs(
     *,
     batch_size: int,
     device: torch.device | str = "cpu",
+    max_edges: int = 0,
     check_stop: Callable[[], None] = lambda: None,
 ) -> dict[str, Tensor]:
     """Outputs of one network in evaluation mode for these crystals, rows (n,): task → (n,) or (n, C).
 
-    check_stop is called before every batch; what it raises ends the prediction.
+    batch_size, max_edges: see `divided`. check_stop is called before every batch; what it raises ends the
+    prediction. Processes that train together share the crystals, and each has all outputs in the end.
     """
     training = model.training
     model.eval()
     outputs = []
-    for part in rows.split(batch_size):
-        check_stop()
-        outputs.append(model(collator[part].to(device)))
+    with distributed.dividing(len(rows)):
+        places = distributed.part(torch.arange(len(rows)), collator.length["edges"][rows])
+        for part in divided(rows[places], collator.length, batch_size, max_edges):
+            check_stop()
+            outputs.append(model(collator[part].to(device)))
+        found = {name: torch.cat([out[name] for out in outputs]) for name in outputs[0]}
+        found = {name: distributed.gathered(values, places, len(rows)).cpu() for name, values in found.items()}
     model.train(training)
-    return {name: torch.cat([out[name] for out in outputs]).cpu() for name in outputs[0]}
+    return found
 
 
 def in_units(
@@ -122,14 +139,15 @@ def predict_rows(
     rule: GapRule | None = None,
     batch_size: int = 256,
     device: torch.device | str = "cpu",
+    max_edges: int = 0,
     check_stop: Callable[[], None] = lambda: None,
 ) -> dict[str, np.ndarray]:
     """Predictions of an ensemble (of one, mostly) for rows (n,): task → (n,) in its unit or (n, C) probabilities.
 
-    check_stop: see `raw_outputs`.
+    max_edges, check_stop: see `raw_outputs`.
     """
     if not len(rows):
         return no_predictions(tasks)
-    options = {"batch_size": batch_size, "device": device, "check_stop": check_stop}
+    options = {"batch_size": batch_size, "device": device, "max_edges": max_edges, "check_stop": check_stop}
     members = [in_units(raw_outputs(model, collator, rows, **options), tasks, normalizers) for model in models]
     return combine(members, tasks, rule)

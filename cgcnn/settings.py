@@ -50,6 +50,8 @@ def fit_settings(args: Namespace, seed: int) -> FitSettings:
         args.patience,
         seed,
         args.workers,
+        args.max_edges_per_batch,
+        args.precision,
     )
 
 
@@ -73,6 +75,7 @@ def network_config(args: Namespace, tasks: TaskSet, crystal_features: Sequence[s
 def flags_as_plain(args: Namespace) -> dict:
     """All flags that are set, as a checkpoint and a configuration file hold them."""
     left_out = ["config", "resume", "max_time", "out_dir", "data_options", "target_set"]
+    left_out += ["parallel", "scheduler_address"]  # a cluster is there today
     left_out += [f"{part}_ratio" for part in PARTS if getattr(args, f"{part}_size") is not None]
     return {name: value for name, value in vars(args).items() if name not in left_out and value is not None}
 

@@ -10,10 +10,10 @@ from pathlib import Path
 import pandas as pd
 
 from cgcnn.arguments import read_config
-from cgcnn.experiment import run
 from cgcnn.naming import run_id
 from cgcnn.report import Outputs, move_aside, write_table
 from cgcnn.results import RunResult
+from cgcnn.run import run
 from cgcnn.settings import write_config
 
 

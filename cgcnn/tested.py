@@ -111,7 +111,7 @@ def _test(
     unruled = run.predict(networks, model, val, rule=None)  # as when the epoch was chosen
     validated = unruled if model.rule is None else run.predict(networks, model, val, rule=model.rule)
     model.networks = [network.cpu() for network in networks]
-    model.domain = training_domain(model.networks[0], run.collator, torch.tensor(split.train), seed=run.args.seed)
+    model.domain = training_domain(model.networks[0], run.host, torch.tensor(split.train), seed=run.args.seed)
     labels = data.labels[split.test]
     run.say(f"\n{title}")
     run.say(report.end_table(data.tasks, labels, predicted, without_structure))

@@ -5,18 +5,20 @@ from __future__ import annotations
 import copy
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 
+from cgcnn import distributed
 from cgcnn.augmented import AugmentedCollator
 from cgcnn.averaging import refresh_statistics, train_mode, weight_average
-from cgcnn.batch import Collator
+from cgcnn.batch import Batch, Collator, divided
 from cgcnn.labels import named_crystals
 from cgcnn.losses import AdaptiveWeights, MultiTaskLoss
 from cgcnn.optimisers import optimiser
+from cgcnn.precision import autocast, full
 from cgcnn.prediction import loader
 from cgcnn.schedules import Schedule
 
@@ -31,7 +33,8 @@ class FitSettings:
 
     patience: epochs without a better validation score before training ends, 0 = off. clip: largest gradient
     norm, 0 = off. betas: of Adam and AdamW. decay_biases: whether the decay pulls at biases and the scales of
-    normalisations, too. seed decides the order of the crystals.
+    normalisations, too. seed decides the order of the crystals. max_edges: of a batch with more than one crystal,
+    0 = any number. precision: `bf16` for layers and products in bfloat16, sums and losses in float32.
     """
 
     schedule: Schedule
@@ -47,6 +50,8 @@ class FitSettings:
     patience: int = 0
     seed: int = 123
     workers: int = 0
+    max_edges: int = 0
+    precision: str = "float32"
 
 
 @dataclass
@@ -59,6 +64,16 @@ class Epoch:
     metrics: dict[str, float]
     seconds: float
     lr: float
+
+    @classmethod
+    def from_dict(cls, saved: Mapping) -> Epoch:
+        """Raises TypeError for a value that is no number."""
+        epoch = cls(**saved)
+        groups = (epoch.losses, epoch.weights, epoch.metrics)
+        numbers = [epoch.score, epoch.seconds, epoch.lr, *(each for group in groups for each in group.values())]
+        if not all(isinstance(number, int | float) for number in numbers):
+            raise TypeError("a value of an epoch is no number")
+        return epoch
 
 
 @dataclass
@@ -98,23 +113,34 @@ class Trainer:
     seconds: float = 0.0
 
     def __post_init__(self) -> None:
+        self._parameters = [p for p in self.model.parameters() if p.requires_grad]
         self.optimizer = optimiser(self.model, self.settings)
         self.average = weight_average(self.model, ema=self.settings.ema, swa=self.settings.swa)
         self.best_epoch = self.epoch - 1  # patience counts from the first epoch
         self.steps = self.epoch * len(self._divided(self.rows))
 
     def batches(self, epoch: int) -> list[Tensor]:
-        """The rows of each batch of an epoch; the last crystal is not left to a batch of its own."""
+        """The rows of each batch of an epoch, in all processes together."""
         order = torch.randperm(
             len(self.rows), generator=torch.Generator().manual_seed(self.settings.seed * 100_003 + epoch)
         )
         return self._divided(self.rows[order])
 
     def _divided(self, rows: Tensor) -> list[Tensor]:
-        parts = list(rows.split(self.settings.batch_size))
-        if len(parts) > 1 and len(parts[-1]) == 1:
-            parts[-2:] = [torch.cat(parts[-2:])]
-        return parts
+        return divided(rows, self.collator.length, self.settings.batch_size, self.settings.max_edges)
+
+    def _seen(self, collator: Collator | AugmentedCollator, batches: Sequence[Tensor]) -> Iterator[Batch]:
+        """The batches that this process makes: of their own crystals, where others have the rest."""
+        edges = self.collator.length["edges"]
+        parts = []
+        for rows in batches:
+            with distributed.dividing(len(rows)):
+                parts.append(distributed.part(rows, edges[rows]))
+        for rows, batch in zip(
+            batches, loader(collator, parts, workers=self.settings.workers, device=self.device), strict=True
+        ):
+            with distributed.dividing(len(rows)):
+                yield batch.to(self.device)
 
     def run(self) -> None:
         """Train from where the state stands to the last epoch, or until patience ends."""
@@ -122,8 +148,7 @@ class Trainer:
             self._run_epoch()
             self.on_epoch(self)
         if self.settings.swa and self.average is not None and self.average.n_averaged > 0:
-            batches = (self.collator[rows].to(self.device) for rows in self._divided(self.rows))
-            refresh_statistics(self.average.module, batches)
+            refresh_statistics(self.average.module, self._seen(self.collator, self._divided(self.rows)))
             best, average = self.best_state, self.average.module.state_dict()
             self._keep_if_best(self.average.module)
             self.is_averaged = self.best_state is not best
@@ -149,8 +174,9 @@ class Trainer:
         batches = self.batches(self.epoch)
         train_mode(self.model)
         collator = self.collator if self.augmented is None else self.augmented.in_epoch(self.epoch)
-        for batch in loader(collator, batches[self.batch :], workers=self.settings.workers):
-            self._step(batch.to(self.device), len(batches))
+        distributed.same_everywhere(self.model)
+        for batch in self._seen(collator, batches[self.batch :]):
+            self._step(batch, batches[self.batch], len(batches))
             self.batch += 1
             self.seconds = already + time.monotonic() - begun
             self.on_batch(self)
@@ -165,10 +191,11 @@ class Trainer:
         self.history.append(Epoch(losses, weights, score, metrics, seconds, lr))
         self.epoch, self.batch, self.sums, self.seconds = self.epoch + 1, 0, {}, 0.0
 
-    def _step(self, batch, count: int) -> None:
-        if len(batch.crystal) < 2:
+    def _step(self, batch: Batch, rows: Tensor, count: int) -> None:
+        """One step on `batch`, which is the batch of these rows or this process's part of it."""
+        if len(rows) == 1 and len(batch.crystal) < 2:
             raise TrainingError(
-                f"{self.ids[int(batch.rows[0])]}: one atom alone in a batch cannot be normalised; "
+                f"{self.ids[int(rows[0])]}: one atom alone in a batch cannot be normalised; "
                 "use a larger --batch-size, or more crystals"
             )
         # steps that are averaged are not counted: a rate that follows the steps rests meanwhile
@@ -176,15 +203,20 @@ class Trainer:
         lr = self.settings.schedule(self.epoch + self.batch / count, self.steps - averaged)
         for group in self.optimizer.param_groups:
             group["lr"] = lr
-        total, sums = self.loss(self.model(batch), batch.targets)
+        distributed.seed_step(self.settings.seed, self.steps)
+        self.optimizer.zero_grad(set_to_none=True)
+        with autocast(self.device, self.settings.precision):
+            outputs = self.model(batch)
+        total, sums = self.loss({name: full(out) for name, out in outputs.items()}, batch.targets)
+        total.backward()
+        sums = distributed.sum_gradients(self._parameters, {"": total.detach(), **sums})
+        total = sums.pop("")
         if not torch.isfinite(total):
-            named = named_crystals([self.ids[row] for row in batch.rows.tolist()])
+            named = named_crystals([self.ids[row] for row in rows.tolist()])
             raise TrainingError(
                 f"the loss became {total.item()} in epoch {self.epoch + 1} on {named}; "
                 "try a smaller --lr or --clip-grad 1"
             )
-        self.optimizer.zero_grad(set_to_none=True)
-        total.backward()
         if self.settings.clip:
             nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.clip)
         self.optimizer.step()
@@ -235,15 +267,15 @@ class Trainer:
         torch.set_rng_state(state["rng"].cpu())
         if state["cuda_rng"] and torch.cuda.is_available():
             torch.cuda.set_rng_state_all([s.cpu() for s in state["cuda_rng"]])
-        self.epoch, self.batch = state["epoch"], state["batch"]
+        self.epoch, self.batch = int(state["epoch"]), int(state["batch"])
         # what an earlier version saved does not say them
         self.steps = state.get("steps", self.epoch * len(self._divided(self.rows)) + self.batch)
         first = 0 if self.settings.ema else self.settings.schedule.epochs - self.settings.swa
         # with more epochs than before, the mean of those that were the last is of no use
         if self.average is not None and state["average"] is not None and self.epoch + bool(self.batch) > first:
             self.average.load_state_dict(state["average"])
-        self.best_score, self.best_epoch = state["best_score"], state["best_epoch"]
+        self.best_score, self.best_epoch = float(state["best_score"]), int(state["best_epoch"])
         self.best_state = dict(state["best_state"])
-        self.history = [Epoch(**epoch) for epoch in state["history"]]
+        self.history = [Epoch.from_dict(epoch) for epoch in state["history"]]
         self.sums = {name: value.to(self.device) for name, value in state["sums"].items()}
-        self.seconds = state["seconds"]
+        self.seconds = float(state["seconds"])

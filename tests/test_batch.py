@@ -7,7 +7,7 @@ import pytest
 import torch
 from conftest import make_crystal, random_crystal
 
-from cgcnn.batch import Batch, Collator
+from cgcnn.batch import Batch, Collator, RadialPairs, divided
 from cgcnn.graph import GraphSettings, build_graph, build_graphs
 from cgcnn.graph_table import GraphTable
 from cgcnn.store import GraphStore
@@ -143,3 +143,64 @@ def test_to_moves_everything(table, targets):
             before, after = getattr(batch, field.name), getattr(moved, field.name)
             assert (before is None) == (after is None)
             assert after is None or (after.device.type, after.shape) == ("meta", before.shape)
+
+
+def same_batch(one: Batch, other: Batch) -> None:
+    for field in fields(Batch):
+        mine, theirs = getattr(one, field.name), getattr(other, field.name)
+        if isinstance(mine, RadialPairs):
+            assert all(torch.equal(getattr(mine, f.name), getattr(theirs, f.name)) for f in fields(RadialPairs))
+        elif mine is not None:
+            torch.testing.assert_close(mine, theirs, rtol=0, atol=0, equal_nan=True, msg=field.name)
+        else:
+            assert theirs is None, field.name
+
+
+@pytest.mark.parametrize("rows", [[0, 1, 2, 3], [3, 1, 3], [2]], ids=str)
+@pytest.mark.parametrize("settings", [{"environment": True}, {"histogram": 40}, {"images": True}], ids=str)
+def test_data_that_lies_on_a_device_gives_the_same_batches(rows, settings, crystals, monkeypatch):
+    """Here on the CPU, by way of copies of three crystals at a time."""
+    monkeypatch.setattr("cgcnn.batch._ROWS_A_COPY", 3)
+    many = [*crystals.values()][:4]
+    graphs = [build_graph(crystal, GraphSettings(**settings)) for crystal in many]
+    table = GraphTable.from_graphs(graphs, [""] * 4)
+    plain = Collator(table, np.eye(4), np.ones((4, 2)))
+    there = plain.resident("cpu")
+    same_batch(plain[torch.tensor(rows)], there[torch.tensor(rows)])
+    assert there.num_bytes == plain.num_bytes > 0
+
+
+def test_a_gpu_is_told_all_sizes(table):
+    """On the meta device a size that hung on values would be an error."""
+    batch = Collator(table, np.zeros((8, 1))).resident("meta")[torch.tensor([1, 4])]
+    assert {getattr(batch, name).device.type for name in ("centres", "distances", "targets", "rows")} == {"meta"}
+    assert len(batch.distances) == int(table.length["edges"][[1, 4]].sum())
+
+
+EDGES, ATOMS = [10, 20, 30, 100, 5, 5, 5, 1], [1, 2, 3, 9, 1, 1, 1, 1]
+
+
+def parts(rows=range(8), **limits) -> list[list[int]]:
+    length = {"edges": torch.tensor(EDGES), "atoms": torch.tensor(ATOMS)}
+    return [part.tolist() for part in divided(torch.tensor(rows), length, **limits)]
+
+
+@pytest.mark.parametrize(
+    "limits, expected",
+    [
+        ({"batch_size": 3}, [[0, 1, 2], [3, 4, 5], [6, 7]]),
+        ({"batch_size": 7}, [[0, 1, 2, 3, 4, 5, 6, 7]]),  # the last is not alone
+        ({"batch_size": 9, "max_edges": 60}, [[0, 1, 2], [3], [4, 5, 6, 7]]),
+        ({"batch_size": 2, "max_edges": 60}, [[0, 1], [2], [3], [4, 5], [6, 7]]),
+        ({"batch_size": 9, "max_edges": 4}, [[0, 1], [2], [3], [4, 5], [6, 7]]),  # one atom is never alone
+    ],
+    ids=str,
+)
+def test_batches_end_before_they_have_too_many_edges(limits, expected):
+    assert parts(**limits) == expected
+
+
+def test_the_last_crystal_joins_only_where_it_fits():
+    assert parts([0, 1, 2, 3], batch_size=9, max_edges=60) == [[0, 1, 2], [3]]
+    assert parts([3, 0], batch_size=9, max_edges=60) == [[3, 0]]  # one atom
+    assert parts([0, 1, 2], batch_size=2, max_edges=60) == [[0, 1, 2]]

@@ -1,0 +1,228 @@
+"""The processes that train one network together, as torchrun starts them. A process alone does none of it.
+
+What one of them decides by must be the same in all: numbers that were summed over them, or the data and the seed.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from cgcnn.labels import DataError
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+# How long to wait for a process that builds graphs or writes; one that is gone is noticed at once.
+_PATIENCE = timedelta(hours=12)
+_joined = False
+_divided = False
+
+
+class LostProcess(Exception):  # noqa: N818 - of another process
+    """Another process of the job has ended."""
+
+
+def count() -> int:
+    """How many processes torchrun has started."""
+    return int(os.environ.get("WORLD_SIZE", "1")) if "TORCHELASTIC_RUN_ID" in os.environ else 1
+
+
+def local_count() -> int:
+    """How many of them are on this machine."""
+    return int(os.environ.get("LOCAL_WORLD_SIZE", count()))
+
+
+def rank() -> int:
+    """The number of this process among them; 0 writes all files and says what there is to say."""
+    return int(os.environ["RANK"]) if count() > 1 else 0
+
+
+def is_first() -> bool:
+    """Whether this process is the one that writes."""
+    return rank() == 0
+
+
+def refuse_several(command: str) -> None:
+    """Raises DataError for a command that torchrun has nothing to share of."""
+    if count() > 1:
+        raise DataError(f"{command} is no training run: start it without torchrun")
+
+
+def may_speak() -> bool:
+    """Whether no process of the job has told yet why it ends: the first one does, for all of them."""
+    if count() == 1:
+        return True
+    from torch.distributed import TCPStore
+
+    try:
+        host, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+        store = TCPStore(host, port, is_master=False, timeout=timedelta(seconds=5))
+        return store.add(f"cgcnn/told/{os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}", 1) == 1
+    except (KeyError, RuntimeError, ValueError):
+        return is_first()
+
+
+def device(kind: str) -> str:
+    """`cuda` → this process's GPU."""
+    if kind != "cuda" or count() == 1:
+        return kind
+    import torch
+
+    local = int(os.environ["LOCAL_RANK"])
+    torch.cuda.set_device(local % torch.cuda.device_count())
+    return f"cuda:{torch.cuda.current_device()}"
+
+
+@contextmanager
+def together(kind: str) -> Iterator[None]:
+    """Within, the processes know each other: NCCL between GPUs, Gloo between CPUs. Raises LostProcess."""
+    global _joined
+    if count() == 1:
+        yield
+        return
+    from torch import distributed
+
+    with _losses_told():
+        distributed.init_process_group("nccl" if kind.startswith("cuda") else "gloo", timeout=_PATIENCE)
+    _joined = True
+    try:
+        yield
+    finally:
+        _joined = False
+        distributed.destroy_process_group()
+
+
+@contextmanager
+def dividing(rows: int) -> Iterator[None]:
+    """Within, each process has a part of a batch of so many crystals, or all of it if they are too few."""
+    global _divided
+    _divided = _joined and rows >= count()
+    try:
+        yield
+    finally:
+        _divided = False
+
+
+def is_divided() -> bool:
+    """Whether what this process sees is a part, so that sums over it are to be summed over the processes."""
+    return _divided
+
+
+def part(rows: Tensor, sizes: Tensor) -> Tensor:
+    """This process's part of the crystals of a batch, rows (B,), so that all parts have about as many edges.
+
+    sizes (B,): the edges of each. The largest are dealt out in turn, forwards and backwards.
+    """
+    if not _divided:
+        return rows
+    import torch
+
+    order = torch.argsort(sizes, descending=True, stable=True)
+    turn = torch.arange(len(rows)) % (2 * count())
+    return rows[order[torch.minimum(turn, 2 * count() - 1 - turn) == rank()].sort().values]
+
+
+def summed(values: Tensor) -> Tensor:
+    """The sum of each process's values where a batch is divided, else the values. Gradients do not go through it."""
+    return _all_sum(values.clone()) if _divided else values
+
+
+def differentiable_sum(values: Tensor) -> Tensor:
+    """`summed`, through which gradients go: that of the sum of all processes' losses."""
+    return _sum_function().apply(values) if _divided else values
+
+
+def gathered(values: Tensor, places: Tensor, number: int) -> Tensor:
+    """Rows that each process made a part of: values (n, …), their places (n,) → (number, …), the same in all."""
+    whole = values.new_zeros((number, *values.shape[1:]))
+    whole[places.to(values.device)] = values
+    return _all_sum(whole) if _divided else whole
+
+
+def asked_by_any(asks: bool) -> bool:
+    """Whether any of the processes asks for something; each has to call it, at the same point."""
+    if not _joined:
+        return asks
+    import torch
+
+    flag = torch.tensor([float(asks)], device="cuda" if _is_nccl() else "cpu")
+    return _all_sum(flag).item() > 0
+
+
+def same_everywhere(model: nn.Module) -> None:
+    """Give all processes the weights and buffers of the first: rounding on other machines cannot add up."""
+    if not _joined:
+        return
+    from torch import distributed
+
+    with _losses_told():
+        for tensor in model.state_dict().values():
+            distributed.broadcast(tensor, 0)
+
+
+def sum_gradients(parameters: Sequence[nn.Parameter], extra: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Sum the gradients over the processes, and some more numbers on the way; returns these. One transfer for all.
+
+    A parameter without a gradient in any process stays without one: an optimiser would let it decay.
+    """
+    if not _divided:
+        return dict(extra)
+    import torch
+
+    has = torch.tensor([float(p.grad is not None) for p in parameters], device=parameters[0].device)
+    parts = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
+    parts += [has, *(value.to(has) for value in extra.values())]
+    whole = _all_sum(torch.cat([one.reshape(-1) for one in parts]))
+    sums = [one.view_as(like) for one, like in zip(whole.split([one.numel() for one in parts]), parts, strict=True)]
+    for parameter, gradient, number in zip(parameters, sums, sums[len(parameters)].tolist(), strict=False):
+        parameter.grad = gradient.clone() if number else None
+    return dict(zip(extra, sums[len(parameters) + 1 :], strict=True))
+
+
+def seed_step(seed: int, step: int) -> None:
+    """Random numbers of a step that differ between the processes, and are the same when a run is resumed."""
+    if _joined:
+        import torch
+
+        torch.manual_seed(hash((seed, step, rank())) % 2**63)
+
+
+def _is_nccl() -> bool:
+    from torch import distributed
+
+    return distributed.get_backend() == "nccl"
+
+
+def _all_sum(values: Tensor) -> Tensor:
+    from torch import distributed
+
+    with _losses_told():
+        distributed.all_reduce(values)
+    return values
+
+
+@contextmanager
+def _losses_told() -> Iterator[None]:
+    try:
+        yield
+    except RuntimeError as error:  # Gloo and NCCL have no error of their own for it
+        raise LostProcess("another process of the job has ended") from error
+
+
+def _sum_function() -> Callable:
+    from torch.autograd import Function
+
+    class AllSum(Function):
+        @staticmethod
+        def forward(ctx, values):
+            return _all_sum(values.clone())
+
+        @staticmethod
+        def backward(ctx, gradient):
+            return _all_sum(gradient.clone())
+
+    return AllSum

@@ -1,0 +1,50 @@
+"""A run of main.py from its flags to its end: what stopped it becomes a line, and the command that goes on."""
+
+from __future__ import annotations
+
+import shlex
+from argparse import Namespace
+from collections.abc import Callable
+from contextlib import nullcontext
+from pathlib import Path
+
+import pandas as pd
+
+from cgcnn import distributed
+from cgcnn.experiment import Experiment
+from cgcnn.flags import EXIT_STOPPED
+from cgcnn.interrupt import Interrupted
+from cgcnn.labels import DataError
+from cgcnn.results import RunResult
+from cgcnn.training import TrainingError
+
+
+def run(args: Namespace, say: Callable[[str], None] = print) -> RunResult:
+    """Do what main.py's flags say; a stop that was asked for is told, with the command that goes on."""
+    experiment = Experiment(args, say)
+    path = experiment.out.top("checkpoint.pth.tar")
+    try:
+        with experiment.stop.listening(), experiment.out.alone() if distributed.is_first() else nullcontext():
+            return experiment.run()
+    except Interrupted as stop:
+        way_on = f"saved. Go on with: {_command_that_resumes(args, path)}"
+        if not experiment.has_saved:
+            way_on = "the crystal graphs built so far are kept. Go on with the same command"
+        experiment.say(f"{stop}: {way_on}")
+        return RunResult(pd.DataFrame(), pd.DataFrame(), None, path, experiment.stop.exit_status)
+    except distributed.LostProcess as lost:
+        way_on = (
+            f"Go on with: {_command_that_resumes(args, path)}" if experiment.has_saved else "nothing was saved yet"
+        )
+        if distributed.may_speak():
+            say(f"{lost}; {way_on}")
+        return RunResult(pd.DataFrame(), pd.DataFrame(), None, path, EXIT_STOPPED)
+    except TrainingError as error:
+        kept = f"; the last good state is in {path}" if path.exists() else ""
+        raise DataError(f"{error}{kept}") from None
+
+
+def _command_that_resumes(args: Namespace, path: Path) -> str:
+    start = ["python"] if distributed.count() == 1 else ["torchrun", f"--nproc-per-node={distributed.local_count()}"]
+    words = [*start, "main.py", args.data_options[0], "--resume", str(path)]
+    return shlex.join(words if args.out_dir == "." else [*words, "--out-dir", args.out_dir])
