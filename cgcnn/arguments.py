@@ -9,12 +9,13 @@ from pathlib import Path
 
 from cgcnn.augment import amounts
 from cgcnn.flag_kinds import as_flag
-from cgcnn.flags import SEVERAL_RUNS, Parser, training_parser
+from cgcnn.flags import SEVERAL_RUNS, Parser, check_parallel, training_parser
 from cgcnn.json_config import read_json_config
 from cgcnn.labels import DataError
 from cgcnn.meaning import ATOM_NETWORKS, meaningless
 from cgcnn.naming import find_alloy_model
 from cgcnn.presets import PRESETS, model_defaults
+from cgcnn.reading import open_file
 from cgcnn.spellings import normalise
 from cgcnn.split_flags import check_splitting, lay_over, named_split
 from cgcnn.target_sets import target_set_flags, target_set_folder
@@ -85,7 +86,7 @@ def explicit(words: Sequence[str], where: str | None = None, parser: Parser | No
     try:
         return vars(parser.parse_args(words))
     except DataError as error:
-        raise DataError(f"{where}: {error}" if where else str(error)) from None
+        raise DataError(f"{where}: {' '.join(str(error).split())}" if where else str(error)) from None
 
 
 def _given(words: Sequence[str]) -> dict:
@@ -182,12 +183,14 @@ def read_config(path: Path) -> dict:
     else:
         import tomli as tomllib
     try:
-        with open(path, "rb") as file:
+        with open_file(path) as file:
             return tomllib.load(file)
     except OSError as error:
         raise DataError(f"{path}: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: not a TOML file ({error})") from None
+    except RecursionError:
+        raise DataError(f"{path}: not a TOML file (too many brackets inside each other)") from None
+    except ValueError as error:  # a syntax error, bytes that are no text, a number of thousands of digits
+        raise DataError(f"{path}: not a TOML file ({str(error).partition(';')[0]})") from None
 
 
 def _apply_positional(args: argparse.Namespace) -> None:
@@ -213,6 +216,7 @@ def _check_settled(args: argparse.Namespace, saved: Mapping[str, object]) -> Non
 
 def _check(args: argparse.Namespace) -> None:
     """What single flags cannot know of each other."""
+    check_parallel(args)
     if args.conditional_loss and args.metal_weight + args.semiconductor_weight <= 0:
         raise DataError("--metal-weight and --semiconductor-weight are both 0")
     chosen = [word.removesuffix(":class") for word in args.targets or ()]

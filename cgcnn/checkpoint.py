@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 import pickle
 from argparse import Namespace
@@ -13,13 +14,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from cgcnn.features import GaussianExpansion, element_table, read_element_table
+from cgcnn.features import MAX_NUMBER, GaussianExpansion, element_table, read_element_table
 from cgcnn.files import replacing
 from cgcnn.graph import GraphSettings
 from cgcnn.labels import DataError
 from cgcnn.model import build_model
 from cgcnn.novelty import TrainingDomain
 from cgcnn.prediction import GapRule
+from cgcnn.reading import open_file
 from cgcnn.reference import FirstGuess
 from cgcnn.tasks import CLASSIFICATION, Normalizer, Task, TaskSet
 
@@ -89,29 +91,36 @@ class TrainedModel:
             name=saved["model"],
             config=dict(saved["config"]),
             tasks=TaskSet.from_list(saved["tasks"]),
-            elements=saved["elements"],
+            elements=_checked_elements(saved["elements"]),
             normalizers={name: Normalizer.from_state(s) for name, s in saved["normalizers"].items()},
-            graph=GraphSettings(**saved["graph"]),
-            rule=GapRule(**saved["rule"]) if saved["rule"] else None,
+            graph=_graph_settings(saved["graph"]),
+            rule=GapRule(**{k: float(v) for k, v in saved["rule"].items()}) if saved["rule"] else None,
             unnamed=saved["unnamed"],
             args=dict(saved["args"]),
             split=saved.get("split"),
             domain=TrainingDomain.from_dict(saved["domain"]) if saved.get("domain") else None,
         )
-        return model.with_states(saved["members"] or [saved["state_dict"]])
+        if without := [t.name for t in model.tasks if t.is_regression and t.name not in model.normalizers]:
+            raise ValueError(f"no normaliser for {without[0]}")
+        states = saved["members"] or [saved["state_dict"]]
+        if not all(isinstance(state, Mapping) for state in states):
+            raise TypeError("a state_dict that is none")
+        return model.with_states(states)
 
 
 def save(path: Path, content: Mapping) -> None:
     """Write plain types and tensors; what stood at `path` stays until the new file is on disk."""
+    whole = io.BytesIO()  # what torch says of a file that cannot be written is no OSError, and does not say why
+    torch.save(dict(content), whole)
     with replacing(path) as temporary:
-        torch.save(dict(content), temporary)
+        temporary.write_bytes(whole.getbuffer())
 
 
 def read(path: Path) -> dict:
     """The content of a checkpoint file. Raises DataError where it is none; executes no pickled code."""
     path = Path(path)
     try:
-        with open(path, "rb") as file:
+        with open_file(path) as file:
             file.read(1)
     except FileNotFoundError:
         raise DataError(f"{path}: no such file") from None
@@ -141,9 +150,9 @@ def load(path: Path, elements: Path | None = None) -> TrainedModel:
         if content.get("format") == FORMAT:
             return TrainedModel.from_dict(content)
         return _from_original(content, elements)
-    except DataError:
-        raise
-    except (KeyError, TypeError, ValueError, RuntimeError, AttributeError, ArithmeticError) as error:
+    except (LookupError, TypeError, ValueError, RuntimeError, AttributeError, ArithmeticError) as error:
+        if isinstance(error, DataError) and elements is not None and str(error).startswith(str(elements)):
+            raise  # about the element vectors, not about the model
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise DataError(f"{path}: a checkpoint, but of no model that is known here ({reason})") from None
 
@@ -232,10 +241,25 @@ def _original_elements(path: Path | None, width: int) -> Tensor:
     raise DataError(f"{path}: vectors of {elements.shape[1]} numbers, the model takes {width}")
 
 
+def _checked_elements(saved: object) -> Tensor:
+    if not isinstance(saved, Tensor) or saved.ndim != 2 or len(saved) != MAX_NUMBER + 1:
+        raise TypeError(f"its element vectors are no table of {MAX_NUMBER + 1} rows")
+    return saved
+
+
+def _graph_settings(saved: Mapping) -> GraphSettings:
+    """Raises TypeError for a setting of another type, which would be met in the first graph only."""
+    settings = GraphSettings(**saved)
+    for name, default in asdict(GraphSettings()).items():
+        value = getattr(settings, name)
+        if type(value) is not type(default) and not (isinstance(default, float) and type(value) is int):
+            raise TypeError(f"{name} of its graphs is {value!r}")
+    return settings
+
+
 def _numpy_scalars() -> list:
     """What a pickled numpy number needs, under the names of old and new numpy: data types, no code."""
-    from numpy._core.multiarray import scalar
-
+    scalar = np.float64().__reduce__()[0]  # it lies elsewhere before numpy 2
     kinds = [type(np.dtype(kind)) for kind in (np.float64, np.float32, np.int64, np.int32, np.bool_)]
     return [
         (scalar, "numpy.core.multiarray.scalar"),

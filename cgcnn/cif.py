@@ -7,9 +7,12 @@ Tags are those of the core CIF dictionary (https://www.iucr.org/resources/cif/di
 
 import math
 import re
+from collections.abc import Iterator
 
 import gemmi
 import numpy as np
+
+from cgcnn.reading import one_line
 
 ATOMIC_NUMBERS = {gemmi.Element(z).name: z for z in range(1, 119)} | {"D": 1, "T": 1}
 
@@ -28,8 +31,15 @@ _NUMBER_OF_RANK = np.array([ATOMIC_NUMBERS[symbol] for symbol in SYMBOLS_BY_ELEC
 MIN_DISTANCE = 0.01
 """Å; a thinner cell has no volume to speak of, and two atoms this close are one atom written twice."""
 
+LARGEST_CELL = 1e5
+"""Å; no cell of a crystal has a longer edge, and products of longer ones overflow."""
+
+FARTHEST_WRAPPED = 1e6
+"""Cells; the place of an atom that lies farther away is not known to the 1e-4 Å that bonds need."""
+
 # pymatgen merges sites less than 1e-4 apart in all fractional coordinates; a little more covers rounding.
 _MERGE_REACH = 1.1e-4
+PAIRS_AT_ONCE = 2_000_000
 _IDEAL_FRACTIONS = (1 / 3, 2 / 3)
 _IDEAL_TOLERANCE = 1e-4
 
@@ -48,6 +58,9 @@ _NOT_ONE_ATOM = ("OH", "Wat", "wat", "WAT", "NO3", "Vac", "VAC")
 
 class StructureError(ValueError):
     """A file that does not give a usable crystal; the message is one line, without the path."""
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(one_line(str(message)))
 
 
 def lattice_from_parameters(lengths: list[float], angles: list[float]) -> np.ndarray:
@@ -77,6 +90,8 @@ def inverse_spacings(lattice: np.ndarray) -> np.ndarray:
     """(3,) 1/Å: one over the distances between opposite faces of the (3, 3) cell; StructureError if flat."""
     if not np.isfinite(lattice).all():
         raise StructureError("the cell is not finite")
+    if (longest := np.abs(lattice).max()) > LARGEST_CELL:
+        raise StructureError(f"the cell is {longest:.3g} Å long, more than any crystal's")
     try:
         with np.errstate(all="ignore"):
             spacings = np.linalg.norm(np.linalg.inv(lattice), axis=0)
@@ -87,12 +102,12 @@ def inverse_spacings(lattice: np.ndarray) -> np.ndarray:
     return spacings
 
 
-def close_pairs(frac_coords: np.ndarray, reach: np.ndarray) -> list[tuple[int, int]]:
-    """Pairs i < j of sites (N, 3) within ``reach`` (3,) of an image in all three fractional coordinates."""
-    pairs = []
-    # In blocks of rows, so that ten thousand sites do not take gigabytes.
-    for start in range(0, len(frac_coords), 512):
-        block = frac_coords[start : start + 512]
+def close_pairs(frac_coords: np.ndarray, reach: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Pairs i < j of sites (N, 3) within ``reach`` (3,) of an image in all three coordinates, in parts (P,), (P,)."""
+    # In blocks of rows, so that ten thousand sites, in one place at worst, do not take gigabytes.
+    rows = max(1, PAIRS_AT_ONCE // max(1, len(frac_coords)))
+    for start in range(0, len(frac_coords), rows):
+        block = frac_coords[start : start + rows]
         gap = np.subtract.outer(block[:, 0], frac_coords[:, 0])
         gap -= np.rint(gap)
         i, j = np.nonzero(np.abs(gap) < reach[0])
@@ -100,8 +115,8 @@ def close_pairs(frac_coords: np.ndarray, reach: np.ndarray) -> list[tuple[int, i
         if len(i):
             gap = block[i] - frac_coords[j]
             near = (np.abs(gap - np.rint(gap)) < reach).all(axis=1)
-            pairs += zip((i[near] + start).tolist(), j[near].tolist(), strict=True)
-    return pairs
+            if near.any():
+                yield i[near] + start, j[near]
 
 
 def read_plain_cif(text: str) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
@@ -131,7 +146,7 @@ def read_plain_cif(text: str) -> tuple[np.ndarray, np.ndarray, np.ndarray] | Non
     for ideal in _IDEAL_FRACTIONS:
         np.copyto(frac_coords, ideal, where=np.abs(frac_coords / ideal - 1) <= _IDEAL_TOLERANCE)
     frac_coords -= np.floor(frac_coords)
-    if close_pairs(frac_coords, reach):
+    if next(close_pairs(frac_coords, reach), None) is not None:
         return None
     site_ranks = np.array([ranks[symbol] for symbol in symbols])
     order = np.argsort(site_ranks, kind="stable")
@@ -175,6 +190,8 @@ def _atom_sites(block: dict[str, list[str]]) -> tuple[list[str], np.ndarray, boo
         for symbol in set(symbols):
             _check_symbol(symbol, is_typed)
     coordinates = [_floats(column, labels, "coordinate") for column in columns]
+    if (farthest := max(max(map(abs, column)) for column in coordinates)) > FARTHEST_WRAPPED:
+        raise StructureError(f"an atom lies {farthest:.3g} cells away from its cell")
     # '?' is an occupancy that nobody determined: full, as for pymatgen.
     shares = _floats(["1" if raw == "?" else raw for raw in occupancies], labels, "occupancy")
     if min(shares) < 0:

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 # Cells; the search for neighbours takes memory for all the space between the atoms, 85 GB at 100,000 cells.
 _FARTHEST = 10
+# Atoms all but in one place; a split site has a few, and ten thousand would take minutes to compare.
+_MOST_PARTS = 100
 # Occupancies that add up to 1 on paper may add up to a little more in floating point.
 FULL = 1 + 1e-6
 _SYMBOLS = {number: symbol for symbol, number in ATOMIC_NUMBERS.items() if symbol not in ("D", "T")}
@@ -75,7 +77,7 @@ class Crystal:
         vacancy. Raises StructureError where there is no usable crystal in it.
         """
         sites = [[(species.symbol, amount) for species, amount in site.species.items()] for site in structure]
-        return checked_crystal(structure.lattice.matrix, structure.frac_coords, sites)
+        return checked_crystal(structure.lattice.matrix, np.asarray(structure.frac_coords, dtype=float), sites)
 
 
 def formula_unit(numbers: np.ndarray, occupancies: np.ndarray) -> dict[int, float]:
@@ -113,12 +115,18 @@ def checked_crystal(lattice: np.ndarray, frac_coords: np.ndarray, sites: list[li
     for number, total in enumerate(totals, start=1):
         if not 0 < total <= FULL:
             raise StructureError(f"occupancies on atom site {number} add up to {total:g}")
+    shares = np.array(totals)
+    num_close = 0
     for i, j in cif.close_pairs(frac_coords, reach):
         gap = frac_coords[i] - frac_coords[j]
-        distance = np.linalg.norm((gap - np.rint(gap)) @ lattice)
+        distance = np.linalg.norm((gap - np.rint(gap)) @ lattice, axis=1)
         # Parts of one split site may all but coincide; what fills the same place twice may not.
-        if distance < cif.MIN_DISTANCE and totals[i] + totals[j] > FULL:
-            raise StructureError(f"atoms {i + 1} and {j + 1} are {distance:.4f} Å apart")
+        twice = np.flatnonzero((distance < cif.MIN_DISTANCE) & (shares[i] + shares[j] > FULL))
+        if len(twice):
+            k = twice[0]
+            raise StructureError(f"atoms {i[k] + 1} and {j[k] + 1} are {distance[k]:.4f} Å apart")
+        if (num_close := num_close + len(i)) > _MOST_PARTS * len(held):
+            raise StructureError(f"more than {_MOST_PARTS} parts of one split site")
     return Crystal(
         np.array(lattice, dtype=float),
         np.array(frac_coords, dtype=float),

@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from cgcnn.labels import parse_number
+from cgcnn.labels import LARGEST, parse_number
+from cgcnn.reading import printable
 
 ID_KEYS = ("id", "material_id", "cif_id", "file_id", "jid", "name")
 STRUCTURE_KEYS = ("structure", "final_structure", "cif", "atoms")
@@ -96,7 +97,8 @@ class Labels:
     def faults(self) -> list[tuple[float, str]]:
         """(number of the entry, line) of each label that is no number; what is wrong with all of them comes last."""
         faults = []
-        for name, column in self._chosen().items():
+        for key, column in self._chosen().items():
+            name = printable(key)
             for number, crystal_id, shown in column.faults:
                 faults.append((number, f"entry {number} ({crystal_id}): {name} {shown} is not a finite number"))
             if more := column.num_faults - len(column.faults):
@@ -148,7 +150,7 @@ def _number(value: object) -> float | None:
     if not isinstance(value, int | float):
         return None
     try:
-        return None if math.isinf(number := float(value)) else number
+        return None if abs(number := float(value)) > LARGEST else number
     except OverflowError:
         return None
 

@@ -198,8 +198,9 @@ def _graphs(
     failed = {i: source.lacking.get(i, "no structure file of this name") for i in ids if i not in source.files}
     store = GraphStore(source.cache, graph_settings(args))
     failed |= unknown
-    files = {i: Path(source.files[i]) for i in ids if i not in failed}
-    bad, _ = store.update(files, jobs=args.graph_jobs, verify=args.verify_cache, check_stop=check_stop)
+    files = {i: source.files[i] for i in ids if i not in failed}
+    who = {"jobs": args.graph_jobs, "cluster": args.scheduler_address if args.parallel == "dask" else None}
+    bad, _ = store.update(files, **who, verify=args.verify_cache, check_stop=check_stop)
     failed |= bad
     if args.on_bad_structure == "stop":
         lines = [f"{source.where(i)}: {reason}" for i, reason in failed.items()]

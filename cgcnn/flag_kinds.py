@@ -39,6 +39,13 @@ def duration(text: str) -> float:
     raise argparse.ArgumentTypeError(f"{text!r} is not a time such as 11h, 30m, 90s or 1-12:00:00")
 
 
+def address(text: str) -> str:
+    """HOST:PORT, also after tcp:// or tls://."""
+    if not re.fullmatch(r"(?:(?:tcp|tls)://)?(?:[\w.-]+|\[[0-9a-fA-F:.]+\]):\d{1,5}", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not HOST:PORT, such as node17:8786")
+    return text
+
+
 class Pairs(argparse.Action):
     """NAME=VALUE words → one dictionary."""
 

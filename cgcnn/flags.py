@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 
+from cgcnn import dask_client
 from cgcnn.component_splits import NAMES as COMPONENT_SPLITS
-from cgcnn.flag_kinds import at_least, duration, ratio, share
+from cgcnn.flag_kinds import address, at_least, duration, ratio, share
 from cgcnn.labels import DataError
 from cgcnn.network_flags import NETWORKS, add_crystalformer, add_element_network, add_graph, add_learning, add_network
 from cgcnn.presets import PRESETS
@@ -200,3 +202,25 @@ def _add_data(group) -> None:
         help="compare the content of every file",
     )
     add("--graph-jobs", type=int, default=-1, metavar="N", help="processes that build graphs (-1: one a core)")
+    add_parallel(add, "builds graphs")
+
+
+def add_parallel(add: Callable, what: str) -> None:
+    """Flags of who does `what`."""
+    add(
+        "--parallel",
+        choices=("loky", "dask"),
+        default="loky",
+        help=f"who {what}: processes of this machine, or the workers of a Dask cluster (loky)",
+    )
+    add("--scheduler-address", type=address, metavar="HOST:PORT", help="of the scheduler of --parallel dask")
+
+
+def check_parallel(args: argparse.Namespace) -> None:
+    """Raises DataError where a cluster is asked for that cannot be reached from here."""
+    if args.parallel != "dask":
+        return
+    if not args.scheduler_address:
+        raise DataError("--parallel dask needs --scheduler-address HOST:PORT, where `dask scheduler` runs")
+    if not dask_client.is_installed():
+        raise DataError('--parallel dask needs Dask, which is not installed: pip install "dask[distributed]"')

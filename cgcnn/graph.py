@@ -51,7 +51,7 @@ class GraphSettings:
     def __post_init__(self) -> None:
         if self.neighbours not in ("shell", "classic"):
             raise ValueError(f"neighbours must be shell or classic, not {self.neighbours!r}")
-        if self.radius <= 0 or self.max_num_nbr < 1:
+        if not 0 < self.radius < np.inf or self.max_num_nbr < 1:
             raise ValueError("the cutoff radius and the number of neighbours must be positive")
         if self.padded and self.neighbours != "classic":
             raise ValueError("only classic graphs are padded")

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 from cgcnn.labels import DataError
+from cgcnn.reading import read_bytes
 
 _NAMES = {"num_workers": "workers", "clip_norm": "clip_grad", "pretrained_model": "init_from"}
 # What the published file names and is part of the network or of every run here, with the values that mean so.
@@ -50,11 +51,13 @@ def read_json_config(path: Path) -> dict:
     """Flag → value. Raises DataError for a file that cannot be read or holds no flags, and for a published setting
     that has no counterpart here."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(read_bytes(path).decode("utf-8-sig"))
     except OSError as error:
         raise DataError(f"{path}: {error.strerror}") from None
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"{path}: not a JSON file ({error})") from None
+    except RecursionError:
+        raise DataError(f"{path}: not a JSON file (too many brackets inside each other)") from None
+    except ValueError as error:
+        raise DataError(f"{path}: not a JSON file ({str(error).partition(';')[0]})") from None
     if not isinstance(content, dict):
         raise DataError(f"{path}: an object of flags is expected")
     if "encoder_name" not in content:

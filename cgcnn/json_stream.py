@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import BinaryIO, TextIO
 
 from cgcnn.labels import DataError
+from cgcnn.reading import open_file
 
 CHUNK = 1 << 20  # characters that are read at a time
 _LONGEST = 32  # characters; where a token but a text, or an escape in a text, is cut, the end is nearer than this
@@ -164,7 +165,7 @@ def opened_bytes(path: Path, *, bar: bool = False) -> Iterator[tuple[BinaryIO, H
 
     look = {"desc": path.name, "unit": "B", "unit_scale": True, "leave": False, "disable": None if bar else True}
     try:
-        with open(path, "rb", buffering=0) as file, tqdm(total=os.stat(path).st_size, **look) as progress:
+        with open_file(path, buffering=0) as file, tqdm(total=os.stat(path).st_size, **look) as progress:
             is_packed = file.read(2) == b"\x1f\x8b"
             file.seek(0)
             raw = Hashed(file, progress.update)

@@ -12,15 +12,21 @@ from pathlib import Path
 
 import numpy as np
 
+from cgcnn.reading import one_line, read_bytes
+
 MISSING = ("", "nan", "na", "n/a", "none", "null", "-")
 ID_NAMES = ("cif_id", "id", "material_id", "name")
 SEPARATORS = {"\t": "tabs", ";": "semicolons"}
 AUXILIARY_NAMES = ("electronegativity_variance", "formation_energy", "first_ionization_energy_avg")
 MAX_REPORTED = 10
+LARGEST = 1e30  # of a number; networks compute in single precision, which ends at 3e38
 
 
 class DataError(ValueError):
-    """What is wrong with the user's data or flags, in lines that name file and row."""
+    """What is wrong with the user's data or flags, in lines that name file and row and can be printed."""
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__("\n".join(one_line(line) for line in str(message).split("\n")))
 
 
 @dataclass(frozen=True, eq=False)
@@ -159,7 +165,7 @@ def read_rows(path: Path) -> list[tuple[int, list[str]]]:
     by something other than commas.
     """
     try:
-        text = path.read_bytes().decode("utf-8-sig")
+        text = read_bytes(path).decode("utf-8-sig")
     except FileNotFoundError:
         raise DataError(f"{path}: no such file") from None
     except OSError as error:
@@ -205,11 +211,11 @@ def cell_kind(cell: str) -> str:
 
 
 def parse_number(cell: str) -> float | None:
-    """The number in a cell, NaN for a blank one, None for what is neither."""
+    """The number in a cell, NaN for a blank one, None for what is neither, or larger than LARGEST."""
     if cell.lower() in MISSING:
         return math.nan
     try:
         number = float(cell)
     except ValueError:
         return None
-    return number if math.isfinite(number) else None
+    return number if abs(number) <= LARGEST else None

@@ -57,7 +57,16 @@ class TrainingDomain:
 
     @classmethod
     def from_dict(cls, saved: Mapping) -> TrainingDomain:
-        return cls(**{**saved, "elements": tuple(saved["elements"])})
+        """Raises ValueError or TypeError for what is no domain."""
+        elements = tuple(int(number) for number in saved["elements"])
+        if not all(0 < number <= MAX_NUMBER for number in elements):
+            raise ValueError(f"the elements that it was trained on are not from 1 to {MAX_NUMBER}")
+        domain = cls(**{**saved, "elements": elements, "threshold": float(saved["threshold"])})
+        if not all(isinstance(each, Tensor) for each in (domain.vectors, domain.mean, domain.scale)):
+            raise TypeError("the vectors of what it was trained on are none")
+        if domain.vectors.ndim != 2 or not domain.mean.shape == domain.scale.shape == domain.vectors.shape[1:]:
+            raise ValueError("the vectors of what it was trained on have other shapes")
+        return domain
 
 
 @torch.no_grad()

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,10 +15,22 @@ import numpy as np
 from cgcnn import cif
 from cgcnn.cif import StructureError
 from cgcnn.crystal import FULL, Crystal, checked_crystal
+from cgcnn.reading import printable, read_bytes
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
 
+# pymatgen compares all places that operations give with each other: ten times as many take a hundred times as long.
+MAX_OPERATIONS, MAX_PLACES, MAX_OPERATION_LENGTH = 1_000, 20_000, 200
+MAX_LINE = 20_000  # characters; pymatgen takes minutes to find the quotes in a much longer one
+_OPERATION_TAG = re.compile(r"(symmetry|symop).*[._]xyz$")
+# What pymatgen says of files out of spec, where that is about its own code.
+_REASONS = (
+    (r"not a multiple of n=|zip\(\) argument", "the values of a loop_ do not fill its columns"),
+    (r"modulo by zero|division by zero", "a loop_ has no columns"),
+    (r"^'?_\w+'?$|^KeyError", "a column of its atom sites is missing"),
+    (r"object|index out of range|subscriptable|NoneType|unpack", "it is out of the format"),
+)
 _SUFFIXES = (".cif", ".json", ".vasp", ".poscar", ".contcar")
 _VASP_NAME = re.compile(r"(?:POSCAR|CONTCAR)[._](.+)", flags=re.DOTALL)
 
@@ -33,8 +46,7 @@ def read_crystal(path: str | os.PathLike) -> Crystal:
     if suffix not in _SUFFIXES and not name.startswith(("POSCAR", "CONTCAR")):
         raise StructureError(f"its suffix {suffix!r} is none of {' '.join(_SUFFIXES)}")
     try:
-        with open(path, "rb") as file:
-            data = file.read()
+        data = read_bytes(path)
     except OSError as error:
         raise StructureError(f"cannot be read: {error.strerror}") from error
     try:
@@ -57,8 +69,9 @@ def find_structure_names(folder: str | os.PathLike) -> dict[str, str]:
     """Id → name of the structure file of a folder, sorted by id; a string takes a third of the memory of a Path.
 
     Files ``<id>.cif`` (or .json, .vasp, .poscar, .contcar, in any case; not atom_init.json), ``POSCAR_<id>``,
-    ``POSCAR.<id>`` (or CONTCAR), and sub-folders ``<id>`` with a CONTCAR or else a POSCAR; no hidden ones.
-    Raises StructureError if the folder cannot be listed or one id has two files.
+    ``POSCAR.<id>`` (or CONTCAR), and sub-folders ``<id>`` with a CONTCAR or else a POSCAR; no hidden ones. What
+    cannot be printed of a name stands as its code in the id. Raises StructureError if the folder cannot be listed or
+    one id has two files.
     """
     found: dict[str, str] = {}
     try:
@@ -71,6 +84,7 @@ def find_structure_names(folder: str | os.PathLike) -> dict[str, str]:
                     crystal_id, file = entry.name, _calculation_file(entry.path)
                 if crystal_id is None or file is None:
                     continue
+                crystal_id = printable(crystal_id)
                 if crystal_id in found:
                     names = sorted(os.path.relpath(name, folder) for name in (found[crystal_id], file))
                     raise StructureError(f"two files for {crystal_id}: {names[0]} and {names[1]}")
@@ -113,8 +127,13 @@ def _cif_structure(text: str) -> Structure:
         # On files out of spec, IndexError, TypeError and others come through.
         try:
             text = text.replace("\r\n", "\n").replace("\r", "\n")
+            if (longest := max(map(len, text.split("\n")))) > MAX_LINE:
+                raise StructureError(f"a line of {longest} characters; the format has at most 2048")
             parser = CifParser.from_str(text, occupancy_tolerance=FULL, check_cif=False)
+            _check_operations(parser.as_dict())
             return parser.parse_structures(primitive=False, on_error="ignore")[0]
+        except StructureError:
+            raise
         except Exception as error:
             cause = error
     if not re.search(r"^\s*data_", text, flags=re.MULTILINE):
@@ -124,10 +143,29 @@ def _cif_structure(text: str) -> Structure:
     reason = " ".join((reasons[-1].partition("\n")[2] if reasons else str(cause)).split())
     if total := re.match(r"Occupancy (\S+) exceeded", reason):
         reason = f"occupancies on one site add up to {float(total.group(1)):g}, more than 1"
+    reason = next((words for pattern, words in _REASONS if re.search(pattern, reason)), reason)
     raise StructureError(f"no crystal can be read from this CIF: {reason}") from cause
 
 
+def _check_operations(blocks: Mapping[str, Mapping[str, object]]) -> None:
+    """Raises StructureError for more symmetry than a crystal has; blocks: name → tag → values, as pymatgen's."""
+    for block in blocks.values():
+        found = [_as_list(held) for tag, held in block.items() if _OPERATION_TAG.search(tag)]
+        if (longest := max((len(one) for held in found for one in held), default=0)) > MAX_OPERATION_LENGTH:
+            raise StructureError(f"a symmetry operation of {longest} characters")
+        operations, sites = max(map(len, found), default=1), len(_as_list(block.get("_atom_site_fract_x", [])))
+        if operations > MAX_OPERATIONS:
+            raise StructureError(f"{operations} symmetry operations; no space group has more than 192")
+        if operations > 1 and operations * sites > MAX_PLACES:
+            raise StructureError(f"{operations} symmetry operations of {sites} atom sites are too many places")
+
+
+def _as_list(held: object) -> list[str]:
+    return [str(one) for one in held] if isinstance(held, list) else [str(held)]
+
+
 def _read_poscar(text: str) -> Crystal:
+    _check_announced(text)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         # Where a POSCAR names no elements, pymatgen would go on with H, He, Li, ...
@@ -138,16 +176,31 @@ def _read_poscar(text: str) -> Crystal:
             structure = Poscar.from_str(text.replace("\r\n", "\n"), read_velocities=False).structure
         except Exception as error:
             reason = " ".join(str(error).partition(". Defaulting")[0].split())
+            if isinstance(error, IndexError) or not reason:
+                reason = "it ends too early, or has no atoms"
             raise StructureError(f"the POSCAR cannot be read: {reason}") from error
     return Crystal.from_structure(structure)
+
+
+def _check_announced(text: str) -> None:
+    """Raises StructureError for more atoms than there are lines: pymatgen would make room for them first."""
+    lines = text.splitlines()
+    for line in lines[5:7]:  # without and with a line of symbols above the numbers
+        words = line.split()
+        if words and all(word.isdecimal() and len(word) < 100 for word in words):
+            if (announced := sum(map(int, words))) > len(lines):
+                raise StructureError(f"{announced} atoms are announced, but the file has {len(lines)} lines")
+            return
 
 
 def _read_json(text: str) -> Crystal:
     """Read without pymatgen: its decoder would import and call whatever the file names."""
     try:
         content = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise StructureError(f"not JSON: {error}") from error
+    except RecursionError as error:
+        raise StructureError("not JSON: too many brackets inside each other") from error
+    except ValueError as error:  # of a number of thousands of digits, how to change Python's limit comes last
+        raise StructureError(f"not JSON: {str(error).partition(';')[0]}") from error
     try:
         content = content.get("structure", content)
         lattice, sites = content["lattice"], content["sites"]

@@ -42,6 +42,10 @@ class Task:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "classes", tuple(self.classes))
+        if not isinstance(self.name, str):
+            raise TypeError(f"the name of a task is {self.name!r}")
+        if self.kind not in (REGRESSION, CLASSIFICATION) or self.role not in (TARGET, CATEGORY, AUXILIARY):
+            raise ValueError(f"the task {self.name} is neither a regression nor a classification with a known role")
         if self.transform not in TRANSFORMS:
             raise ValueError(f"transform of {self.name} must be one of {', '.join(TRANSFORMS)}")
 
@@ -94,8 +98,11 @@ class Normalizer:
 
     @classmethod
     def from_state(cls, state: dict) -> Normalizer:
-        """Of ours, or of an original checkpoint (`mean` and `std` tensors)."""
-        return cls(float(state["mean"]), float(state["std"]), str(state.get("transform", "none")))
+        """Of ours, or of an original checkpoint (`mean`, `std` tensors). Raises ValueError for another transform."""
+        transform = state.get("transform", "none")
+        if transform not in TRANSFORMS:
+            raise ValueError(f"its transform {transform!r} is none of {', '.join(TRANSFORMS)}")
+        return cls(float(state["mean"]), float(state["std"]), transform)
 
 
 @dataclass(frozen=True)

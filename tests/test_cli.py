@@ -8,7 +8,7 @@ import sys
 import pytest
 from helpers import REPOSITORY, finished, refused, script
 
-from cgcnn.cli import predict_command
+from cgcnn.cli import predict_command, run_script
 from cgcnn.labels import DataError
 
 
@@ -52,3 +52,12 @@ def test_fit_refuses_what_the_command_refuses(tmp_path):
     for bad in ({"epochs": 0}, {"foo": 1}, {"ema": True}, {"train_ratio": 0.5, "train_size": 3}):
         with pytest.raises(DataError):
             cgcnn.fit(tmp_path, **bad)
+
+
+def test_a_name_that_cannot_be_written_is_told_in_a_line(capsys):
+    def fail(words):
+        "odd\udce4".encode()
+
+    assert run_script(fail, []) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ") and r"odd\udce4" in error and error.count("\n") == 1

@@ -309,3 +309,30 @@ def test_a_cell_too_dense_to_be_a_crystal(crystals, lattice):
             build_graph(crowd, chosen)
         with pytest.raises(StructureError, match="too small"):
             build_graphs([crystals["NaCl"], crowd], chosen)
+
+
+def test_atoms_too_far_apart_or_too_many_in_one_place_are_refused():
+    salt = [[0, 0, 0], [0.5, 0.5, 0.5]]
+    for settings_ in (GraphSettings(), GraphSettings(images=True), GraphSettings(environment=True)):
+        with pytest.raises(StructureError, match="spread over 5000 × 5000 × 5000 Å, too far"):
+            build_graph(make_crystal(1e4, ["Na", "Cl"], salt), settings_)
+    places = np.random.default_rng(0).random((5000, 3)) / 40
+    with pytest.raises(StructureError, match=r"\d+ atoms stand within 4\.5 Å, too dense"):
+        build_graph(make_crystal(200.0, ["Si"] * 5000, places))
+
+
+def test_a_cell_of_thousands_of_atoms_denser_than_any_is_refused():
+    places = np.stack(np.unravel_index(np.arange(4000), (16, 16, 16)), axis=1) / 16
+    with pytest.raises(StructureError, match="too small for 4000 atoms"):
+        build_graph(make_crystal(12.0, ["Si"] * 4000, places), GraphSettings(environment=True))
+
+
+def test_a_radius_whose_sphere_has_no_number_is_refused():
+    with pytest.raises(StructureError, match="too small for 1 atoms and a radius of 1e\\+308"):
+        build_graph(make_crystal(4.0, ["Na"], [[0, 0, 0]]), GraphSettings(radius=1e308))
+
+
+def test_a_large_empty_cell_is_a_crystal():
+    assert build_graph(make_crystal(1e4, ["Na"], [[0, 0, 0]])).num_atoms == 1
+    wire = build_graph(make_crystal(np.diag([4.0, 4.0, 1e5]), ["Na", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]]))
+    assert len(wire.distances) == 24 and wire.distances.max() < 9

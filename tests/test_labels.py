@@ -248,3 +248,10 @@ def test_auxiliary_faults(table):
     assert lines[0].endswith("ax.csv, row 2: 4 columns, at least 6 expected")
     assert lines[1].endswith("ax.csv, row 3: 'bad' is not a finite number")
     assert lines[2].endswith("ax.csv, row 5: 'inf' is not a finite number")
+
+
+@pytest.mark.parametrize("cell", ["1e308", "-1e31", "9" * 400])
+def test_a_number_that_single_precision_does_not_hold_is_refused(table, cell):
+    with pytest.raises(DataError, match=r"id_prop\.csv, row 2: gap .* is not a finite number"):
+        read_labels(table(f"cif_id,gap\na,{cell}\n"))
+    assert read_labels(table("cif_id,gap\na,1e30\n")).values[0, 0] == 1e30

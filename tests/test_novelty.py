@@ -7,6 +7,7 @@ from conftest import make_crystal
 from screening_helpers import SALT, collator_of, fcc, model, salts, saved
 
 from cgcnn import checkpoint, novelty
+from cgcnn.labels import DataError
 from cgcnn.novelty import training_domain
 from cgcnn.screening.ensemble import Ensemble
 from cgcnn.screening.stream import read_chunk
@@ -103,3 +104,23 @@ def test_a_checkpoint_keeps_it_and_older_ones_have_none(trained, tmp_path):
     del content["domain"]
     checkpoint.save(tmp_path / "old.pt", content)
     assert checkpoint.load(tmp_path / "old.pt").domain is None
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("scale", (1, 2)), ("mean", torch.ones(3)), ("vectors", torch.ones(4)), ("threshold", "x")]
+)
+def test_a_checkpoint_with_another_domain_is_refused(name, value, trained, tmp_path):
+    content = trained.to_dict()
+    content["domain"] = {**content["domain"], name: value}
+    checkpoint.save(tmp_path / "odd.pt", content)
+    with pytest.raises(DataError, match=r"odd\.pt: a checkpoint, but of no model that is known here"):
+        checkpoint.load(tmp_path / "odd.pt")
+
+
+@pytest.mark.parametrize("elements", [["x"], [0], [119], [-1], [[1]], None, [float("nan")]], ids=str)
+def test_a_checkpoint_with_elements_that_are_none_is_refused(elements, trained, tmp_path):
+    content = trained.to_dict()
+    content["domain"] = {**content["domain"], "elements": elements}
+    checkpoint.save(tmp_path / "odd.pt", content)
+    with pytest.raises(DataError, match=r"odd\.pt: a checkpoint, but of no model that is known here"):
+        checkpoint.load(tmp_path / "odd.pt")

@@ -6,6 +6,7 @@ import random
 import subprocess
 import sys
 import tarfile
+import tracemalloc
 import warnings
 from pathlib import Path
 
@@ -381,8 +382,8 @@ def test_close_pairs():
     coordinates = np.random.default_rng(0).random((1200, 3))
     coordinates[[3, 1100]] = [[0.0001, 0.5, 0.99995], [0.99995, 0.5, 1.00001]]
     reach = np.array([2e-4, 1e-4, 1e-4])
-    assert close_pairs(coordinates, reach) == [(3, 1100)]
-    assert close_pairs(coordinates, reach / 2) == []
+    assert [(i.tolist(), j.tolist()) for i, j in close_pairs(coordinates, reach)] == [([3], [1100])]
+    assert list(close_pairs(coordinates, reach / 2)) == []
 
 
 @given(st.tuples(*[st.floats(1, 50)] * 3), st.tuples(*[st.floats(50, 130)] * 3))
@@ -429,3 +430,90 @@ def test_find_structure_files(tmp_path):
         find_structure_files(tmp_path)
     with pytest.raises(StructureError, match="cannot be listed: No such file"):
         find_structure_files(tmp_path / "nowhere")
+
+
+# what the fuzzer found
+
+
+def test_a_cell_longer_than_any_is_refused(tmp_path):
+    content = json_of([{"element": "Na", "occu": 1}], [[0, 0, 0]])
+    for length in ("1000000.0", "1e300"):
+        with pytest.raises(StructureError, match=r"the cell is 1e\+\d+ Å long, more than any crystal's"):
+            read_crystal(write(tmp_path, content.replace("4.0", length), "x.json"))
+
+
+def test_a_coordinate_that_means_nothing_is_refused(tmp_path):
+    with pytest.raises(StructureError, match=r"an atom lies 1e\+300 cells away"):
+        read_crystal(write(tmp_path, cif(LOOP + "Na Na1 1e300 0 0\n")))
+    assert read_crystal(write(tmp_path, cif(LOOP + "Na Na1 1234.25 0 0\n"))).frac_coords[0, 0] == 0.25
+
+
+def test_many_atoms_in_one_place_take_little_memory(tmp_path):
+    na = {"element": "Na", "occu": 1}
+    path = write(tmp_path, json_of([na] * 5000, [[0.1, 0.1, 0.1]] * 5000), "x.json")
+    tracemalloc.start()
+    with pytest.raises(StructureError, match=r"atoms 1 and 2 are 0\.0000 Å apart"):
+        read_crystal(path)
+    assert tracemalloc.get_traced_memory()[1] < 400e6
+    tracemalloc.stop()
+
+
+def test_a_site_of_thousands_of_parts_is_refused(tmp_path):
+    part = {"element": "Na", "occu": 1e-4}
+    with pytest.raises(StructureError, match="more than 100 parts of one split site"):
+        read_crystal(write(tmp_path, json_of([part] * 5000, [[0.1, 0.1, 0.1]] * 5000), "x.json"))
+
+
+def operations(count: int) -> str:
+    return "loop_\n_symmetry_equiv_pos_as_xyz\n" + "".join(f"'x+{k}/{count},y,z'\n" for k in range(count))
+
+
+def test_more_symmetry_than_a_crystal_has_is_refused(tmp_path):
+    with pytest.raises(StructureError, match="1001 symmetry operations; no space group has more than 192"):
+        read_crystal(write(tmp_path, cif(symmetry=operations(1001))))
+    atoms = LOOP + "".join(f"Na Na{k} 0 0 {k / 150}\n" for k in range(150))
+    with pytest.raises(StructureError, match="192 symmetry operations of 150 atom sites are too many places"):
+        read_crystal(write(tmp_path, cif(atoms, symmetry=operations(192))))
+    assert read_crystal(write(tmp_path, cif(LOOP + "Na Na1 0 0 0\n", symmetry=operations(192)))).num_sites == 192
+    with pytest.raises(StructureError, match="a line of 30000 characters; the format has at most 2048"):
+        read_crystal(write(tmp_path, cif(symmetry=INVERSION) + '"' * 30_000 + "\n"))
+    for text in ("1" * 10_000, "x" + " " * 10_000 + ",y,z"):
+        with pytest.raises(StructureError, match="a symmetry operation of 100"):
+            read_crystal(write(tmp_path, cif(symmetry=INVERSION + f"'{text}'\n")))
+
+
+def test_a_poscar_that_announces_atoms_it_has_not(tmp_path):
+    cell = "x\n1\n4 0 0\n0 4 0\n0 0 4\n"
+    for counts, message in {
+        "Na\n1000000000\ndirect\n0 0 0\n": "1000000000 atoms are announced, but the file has 9 lines",
+        "1000000000\ndirect\n0 0 0\n": "1000000000 atoms are announced",
+        "Na Cl\n1 1\ndirect\n0 0 0\n": "it ends too early, or has no atoms",
+        "Na\n1\ndirect\n0 0 x\n": "could not convert|Cannot parse",
+    }.items():
+        with pytest.raises(StructureError, match=message):
+            read_crystal(write(tmp_path, cell + counts, "POSCAR"))
+
+
+def test_reasons_are_in_words_of_the_format(tmp_path):
+    charged = "_atom_type_oxidation_number 1\n"
+    for content, message in {
+        cif(LOOP + "Na Na1 0 0 0\nNa Na2 0 0\n"): "the values of a loop_ do not fill its columns",
+        cif(charged + "loop_\nx y\n" + ATOMS): "a loop_ has no columns",
+    }.items():
+        with pytest.raises(StructureError, match=message):
+            read_crystal(write(tmp_path, content))
+    for content, message in {
+        "[" * 100_000: "not JSON: too many brackets inside each other$",
+        '{"lattice": ' + "9" * 5000 + "}": r"not JSON: Exceeds the limit \(4300 digits\)[^;]*$",
+    }.items():
+        with pytest.raises(StructureError, match=message):
+            read_crystal(write(tmp_path, content, "x.json"))
+
+
+def test_a_name_that_cannot_be_printed_gives_an_id_that_can(tmp_path):
+    for name in (b"b\xe4d.cif", b"b\nd.cif", b"b\x1bd.cif"):
+        with open(os.path.join(os.fsencode(tmp_path), name), "w") as file:
+            file.write(cif())
+    found = find_structure_files(tmp_path)
+    assert sorted(found) == sorted([r"b\udce4d", r"b\nd", r"b\x1bd"])
+    assert all(read_crystal(path).num_sites == 2 for path in found.values())

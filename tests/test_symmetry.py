@@ -150,3 +150,12 @@ def test_without_symmetry_it_is_p1_in_its_own_reduced_cell(monkeypatch, fault):
 def test_a_lattice_that_cannot_be_reduced_is_kept(monkeypatch):
     monkeypatch.setattr(spglib, "niggli_reduce", raising)
     assert cell_and_symmetry(TEXTBOOK["perovskite"])[1:7] == pytest.approx([3.905] * 3 + [90] * 3)
+
+
+def test_no_symmetry_is_sought_in_a_cell_of_more_than_a_thousand_atoms(monkeypatch):
+    """Of 1,300 places on a grid with vacancies, spglib took 42 s."""
+    monkeypatch.setattr(spglib, "get_symmetry_dataset", raising)
+    monkeypatch.setattr(symmetry, "_dataset", lambda crystal: pytest.fail("symmetry is sought"))
+    places = np.stack(np.unravel_index(np.arange(1001), (11, 11, 11)), axis=1) / 11
+    found = cell_and_symmetry(make_crystal(30.0, ["Si"] * 1001, places))
+    assert found[0] == 1 and found[1:7] == pytest.approx([30] * 3 + [90] * 3)

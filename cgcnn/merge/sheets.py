@@ -13,6 +13,7 @@ from pathlib import Path
 
 from cgcnn.labels import MISSING, DataError, raise_all
 from cgcnn.merge.quantities import ID, is_name, means_metal
+from cgcnn.reading import read_bytes
 
 # Of two that fit equally well the first is taken: numbers like 4,26 stand in tables with semicolons.
 _DELIMITERS = {"tabs": "\t", "semicolons": ";", "commas": ","}
@@ -118,7 +119,7 @@ def read_sheet(path: Path) -> Sheet:
 
 def _decode(path: Path) -> str:
     try:
-        data = path.read_bytes()
+        data = read_bytes(path)
     except OSError as error:
         raise DataError(f"{path}: {(error.strerror or 'cannot be read').lower()}") from None
     if data.startswith((b"PK\x03\x04", b"\xd0\xcf\x11\xe0")):

@@ -34,6 +34,8 @@ _NO_SETTING = (
     "cache_dir",
     "verify_cache",
     "graph_jobs",
+    "parallel",
+    "scheduler_address",
 )
 # Flags that decide which graphs, labels and features are read.
 _DATA = (
