@@ -21,11 +21,12 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from cgcnn.data_entries import EntryError, Labels, entry_id, is_data, structure_file
-from cgcnn.files import alone, replacing, write_text
+from cgcnn.files import alone, naming, replacing, write_text
 from cgcnn.json_stream import Hashed, JsonError, members, opened, opened_bytes
 from cgcnn.labels import DataError
 from cgcnn.pickled_entries import pickled_entries
 from cgcnn.pickled_records import PickleError
+from cgcnn.reading import read_bytes
 
 SUFFIXES = (".json", ".jsonl", ".pkl", ".json.gz", ".jsonl.gz", ".pkl.gz")
 VERSION = 2  # of the manifest and of how entries become files
@@ -168,8 +169,14 @@ class _Unpacking:
             return
         (self.cache / "manifest.json").unlink(missing_ok=True)  # from here on the folder is what no manifest says
         temporary = self.folder / ".part"
-        temporary.write_bytes(content)  # not synced: the manifest knows the size, and a file cut short is seen
-        os.replace(temporary, path)
+        with naming(path, temporary):
+            try:
+                # not synced: the manifest knows the size, and a file cut short is seen
+                temporary.write_bytes(content)
+                os.replace(temporary, path)
+            except BaseException:
+                temporary.unlink(missing_ok=True)
+                raise
 
     def _write_table(self) -> None:
         columns = self.labels.columns()
@@ -217,10 +224,10 @@ def _same_content(path: Path, known: Unpacked) -> Unpacked | None:
 def _read_manifest(cache: Path, folder: Path) -> Unpacked | None:
     """What is unpacked; None where there is no manifest, or the folder is not as it says."""
     try:
-        known = Unpacked(**json.loads((cache / "manifest.json").read_text(encoding="utf-8")))
+        known = Unpacked(**json.loads(read_bytes(cache / "manifest.json")))
         sizes = {entry.name: entry.stat().st_size for entry in os.scandir(folder)}
         whole = all(name is None or sizes.get(name) == size for _, _, name, size in known.entries)
-    except (OSError, ValueError, TypeError):
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError):
         return None
     return known if known.version == VERSION and whole and "id_prop.csv" in sizes else None
 

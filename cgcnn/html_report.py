@@ -41,6 +41,8 @@ def write_report(
     path = run.out.file("report.html")
     try:
         write_text(path, render("report.html", **_context(run, metrics, baselines, tables, graph_seconds, averaged)))
+    except OSError:  # a full disk: what the user was promised is not there
+        raise
     except Exception as error:  # whatever drawing stumbles over, the run itself is written and stays good
         run.say(f"no report: {type(error).__name__}: {error}")
         return

@@ -70,8 +70,10 @@ def save(fig: Figure, stem: Path) -> list[Path]:
     paths = [stem.with_name(f"{stem.name}.{kind}") for kind in ("png", "pdf")]
     with matplotlib.rc_context(STYLE):
         for path in paths:
+            drawn = io.BytesIO()  # what matplotlib says of a PDF that cannot be written is no OSError
+            fig.savefig(drawn, format=path.suffix[1:], dpi=DPI)
             with replacing(path) as temporary:
-                fig.savefig(temporary, format=path.suffix[1:], dpi=DPI)
+                temporary.write_bytes(drawn.getbuffer())
     return paths
 
 

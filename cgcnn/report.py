@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from cgcnn.files import replacing
+from cgcnn.files import held, is_writable, replacing
+from cgcnn.labels import DataError
 from cgcnn.metrics import column_name, task_metrics
 from cgcnn.tasks import CATEGORY, TARGET, Task, TaskSet
 from cgcnn.training import Epoch
@@ -20,6 +22,7 @@ _OWN_FILES = (
     r"(metrics|mae|baselines|swa|failed|near_duplicates|overall_timing_summary|adaptive_weights_summary)\.csv|config\.toml|report\.html"
     r"|split\d+_(ids|timing|history)\.csv|(split\d+_)?(trained|averaged|epoch)_model\.pt"
 )
+SECONDS_OF_ORPHANS = 8.0  # processes that read for a run that was killed keep its lock until they notice
 _TOP_FILES = ("checkpoint.pth.tar", "model_best.pth.tar", "test_results.csv")
 
 
@@ -61,6 +64,15 @@ class Outputs:
         others = (*models, self.predictions, self.validation, *map(self.top, _TOP_FILES))
         return found + [path for path in others if path.exists()]
 
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """While no other run writes here. Raises DataError where one does, and where nothing can be written."""
+        if not (is_writable(self.result) and is_writable(self.folder)):
+            raise DataError(f"--out-dir {self.folder}: cannot be written")
+        taken = f"--out-dir {self.folder}: another run is writing there"
+        with held(self.result / ".lock", taken, patience=SECONDS_OF_ORPHANS):
+            yield
+
     def move_old(self) -> str | None:
         """Files of an earlier run of these names to result/previous/<time>; the line that says so."""
         return move_aside(self.files(), self.result / "previous")
@@ -72,11 +84,15 @@ def move_aside(files: Sequence[Path], previous: Path) -> str | None:
         return None
     stamp = time.strftime("%Y%m%d_%H%M%S")
     folder, k = previous / stamp, 1
-    while folder.exists():
-        folder, k = previous / f"{stamp}_{k}", k + 1
-    folder.mkdir(parents=True)
+    while True:
+        try:
+            folder.mkdir(parents=True)
+            break
+        except FileExistsError:
+            folder, k = previous / f"{stamp}_{k}", k + 1
     for path in files:
-        path.rename(folder / path.name)
+        with suppress(FileNotFoundError):  # another run has moved it meanwhile
+            path.rename(folder / path.name)
     return f"{len(files)} files of an earlier run moved to {folder}"
 
 

@@ -3,18 +3,38 @@
 from __future__ import annotations
 
 import math
+import re
 from argparse import Namespace
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from torch import Tensor
 
 from cgcnn.dataset import Dataset
+from cgcnn.flag_kinds import as_flag
+from cgcnn.flags import training_parser
 from cgcnn.graph import GraphSettings
 from cgcnn.labels import DataError
 from cgcnn.model import MODELS
 from cgcnn.splits import Split
 from cgcnn.training import Epoch, Trainer
+
+# What a file that is whole, but not what it says, raises on its way into a run.
+_MISFITS = (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
+_ORDER = ("batch_size", "max_edges_per_batch", "seed")  # what decides which crystals come in which batch
+
+
+@contextmanager
+def taken_up(path: str | None) -> Iterator[None]:
+    """Where the state in a checkpoint becomes that of the run. Raises DataError where it has another shape."""
+    try:
+        yield
+    except DataError:
+        raise
+    except _MISFITS as error:
+        reason = re.sub(r"\s+", " ", str(error)) or type(error).__name__
+        raise DataError(f"{path}: its run cannot be taken up with these data and flags ({reason})") from None
 
 
 @dataclass
@@ -58,12 +78,12 @@ class SplitResult:
 
     @classmethod
     def from_dict(cls, saved: Mapping) -> SplitResult:
-        history = [Epoch(**epoch) for epoch in saved["history"]]
+        history = [Epoch.from_dict(epoch) for epoch in saved["history"]]
         states = list(saved["states"])
         kept = {name: list(saved.get(name, [])) for name in ("lengths", "last")}
         kept["others"] = list(saved.get("others", [None] * len(states)))
         kept["averaged"] = list(saved.get("averaged", [False] * len(states)))
-        return cls(states, history, saved["score"], **kept)
+        return cls(states, history, float(saved["score"]), **kept)
 
 
 def check_same_run(
@@ -88,8 +108,11 @@ def check_same_run(
     if _network(saved) != _network(described[0]):
         raise DataError(f"{path}: a checkpoint of another network than this run's flags describe")
     before = saved["args"]
-    if training["trainer"]["batch"] and (args.batch_size, args.seed) != (before["batch_size"], before["seed"]):
-        raise DataError(f"{path}: stopped within an epoch; --batch-size and --seed cannot change there")
+    changed = [
+        name for name in _ORDER if getattr(args, name) != before.get(name, training_parser().get_default(name))
+    ]
+    if training["trainer"]["batch"] and changed:
+        raise DataError(f"{path}: stopped within an epoch; {as_flag(changed[0])} cannot change there")
     if training["ids"] != data.ids or training["splits"] != [[s.train, s.val, s.test] for s in splits]:
         raise DataError(f"{path}: a checkpoint of other crystals, or of another split of them")
     if not _same_scales(saved["normalizers"], described[finished]["normalizers"]):

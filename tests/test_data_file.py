@@ -576,3 +576,28 @@ def test_a_source_says_where_a_crystal_stands(write, entries, data_folder):
     assert folder.where("NaCl").endswith("NaCl.cif") and folder.where("none").endswith("none.cif")
     with pytest.raises(DataError, match="no such folder or data file"):
         open_source(Path("nowhere.json"))
+
+
+def test_a_label_that_is_too_large_is_named_with_its_entry(entries, write):
+    entries[2]["energy"] = 1e308
+    assert "data.json, entry 3 (c002): energy 1e+308 is not a finite number" in "\n".join(
+        open_source(write(entries)).faults
+    )
+
+
+def test_the_name_of_a_label_is_told_in_one_line(entries, write):
+    entries[0]["a\nb"], entries[1]["a\nb"] = 1.0, "x"
+    assert any(
+        line.endswith(r"entry 2 (c001): a\nb 'x' is not a finite number")
+        for line in open_source(write(entries)).faults
+    )
+
+
+@pytest.mark.parametrize(
+    "text", ["[" * 100_000, "[]", '{"version": 2}', "\ufeff{}", ""], ids=["deep", "list", "few", "mark", "none"]
+)
+def test_a_manifest_that_is_none_is_made_anew(text, write):
+    path = write(ENTRIES)
+    known = open_source(path).files
+    unpacked(path).with_name("manifest.json").write_text(text, encoding="utf-8")
+    assert open_source(path).files == known

@@ -497,3 +497,46 @@ def test_a_table_of_tabs(folder, refused_training):
     line = refused_training(folder)
     assert f"{folder / 'id_prop.csv'}, row 1: " in line
     assert "separated by tabs? commas are expected" in line
+
+
+# names of files, and what is none
+
+
+def test_a_folder_whose_name_is_not_utf8_is_data_like_another(folder, tmp_path):
+    odd = folder.rename(tmp_path / os.fsdecode(b"odd\xe4"))
+    out = tmp_path / "out"
+    train(odd, out, "--epochs", 1)
+    model = out / "model_best.pth.tar"
+    assert predict(model, odd, tmp_path / "p.csv").status == 0
+    single = (odd / "Ni_fcc.cif").rename(odd / os.fsdecode(b"Ni\xe4.cif"))
+    assert predict(model, single, tmp_path / "one.csv").status == 0
+    assert read_rows(tmp_path / "one.csv")[1][0] == r"Ni\udce4"
+
+
+def test_every_bad_file_beside_good_ones_is_named(folder, trained, tmp_path):
+    os.mkfifo(folder / "fifo.cif")
+    (folder / "loop.cif").symlink_to("loop.cif")
+    (folder / "zero.cif").symlink_to("/dev/zero")
+    (folder / os.fsdecode(b"\xff\x1b.cif")).write_text("nothing")
+    ran = predict(trained / "model_best.pth.tar", folder, tmp_path / "p.csv")
+    assert ran.status == 3
+    assert len(read_rows(tmp_path / "p.csv")) == 17
+    failed = dict(read_rows(tmp_path / "p_failed.csv")[1:])
+    assert failed.keys() == {"fifo", "loop", "zero", r"\udcff\x1b"}
+    assert "pipe, socket or device" in failed["fifo"] and "pipe" in failed["zero"] and "links" in failed["loop"]
+
+
+def test_a_fifo_in_place_of_a_table_or_model_is_refused(folder, trained, tmp_path, refused_training):
+    os.mkfifo(tmp_path / "fifo.csv")
+    for words in (["--split-file", tmp_path / "fifo.csv"], ["--config", tmp_path / "fifo.csv"]):
+        assert "fifo.csv: neither a file nor a folder" in refused_training(folder, *words)
+    assert "fifo.csv: neither a file" in refused(predict_command, tmp_path / "fifo.csv", folder)
+
+
+@pytest.mark.parametrize("name", ["flags.toml", "flags.json"])
+def test_a_configuration_file_of_deep_brackets(name, root, tmp_path, refused_training):
+    (tmp_path / name).write_text(("epochs = " if name == "flags.toml" else "") + "[" * 100_000)
+    line = refused_training(root, "--config", tmp_path / name)
+    assert f"{name}: not a " in line and "too many brackets inside each other" in line
+    (tmp_path / name).write_text(("epochs = " if name == "flags.toml" else "") + "9" * 5000)
+    assert f"{name}: not a " in (line := refused_training(root, "--config", tmp_path / name)) and "sys." not in line

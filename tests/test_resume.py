@@ -8,7 +8,6 @@ import signal
 import time
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from conftest import cif_text, random_crystal
@@ -31,8 +30,11 @@ from helpers import (
 import cgcnn
 from cgcnn import build, checkpoint, training
 from cgcnn.cli import train_command
+from cgcnn.labels import DataError
 from cgcnn.losses import MultiTaskLoss
 from cgcnn.network import CrystalGraphNetwork
+from cgcnn.resume import taken_up
+from cgcnn.shard import MARKER, Shard
 
 # 10 training crystals in batches of 4, 4 and 2: three steps an epoch.
 COMMON = ["--val-size", "3", "--test-size", "3", "--batch-size", "4"]
@@ -48,21 +50,22 @@ def _step(*args):
     return step(*args)
 training.Trainer._step = _step
 """
-# A process that is killed while it writes its n-th file with torch.save, half of which is on the disk then.
+# A process that is killed while it writes its n-th checkpoint or model, half of which is on the disk then.
 AT_SAVE = """
 import io, os, signal, torch
-save, count = torch.save, iter(range(10**9))
-def half(content, path, *args, **more):
+from cgcnn import checkpoint, files
+save, count = checkpoint.save, iter(range(10**9))
+def half(path, content):
     if next(count) == {n}:
         whole = io.BytesIO()
-        save(content, whole)
-        with open(path, 'wb') as file:
+        torch.save(content, whole)
+        with files.replacing(path) as temporary, open(temporary, 'wb') as file:
             file.write(whole.getvalue()[: len(whole.getvalue()) // 2])
             file.flush()
             os.fsync(file.fileno())
             os.kill(os.getpid(), signal.SIGKILL)
-    return save(content, path, *args, **more)
-torch.save = half
+    return save(path, content)
+checkpoint.save = half
 """
 
 
@@ -182,6 +185,25 @@ def test_stopped_after_every_single_batch(root, whole, tmp_path):
     assert_same_run(whole, tmp_path)
 
 
+def test_a_long_epoch_is_saved_on_the_way(root, whole, tmp_path, monkeypatch):
+    """Killed in the second epoch: what goes on is the batch, not the epoch."""
+    monkeypatch.setattr("cgcnn.experiment.SECONDS_WITHIN_AN_EPOCH", 0.0)
+    kept, save = tmp_path / "kept.pth.tar", checkpoint.save
+
+    def keep(path, content):
+        save(path, content)
+        trainer = content.get("training", {}).get("trainer", {})
+        if (trainer.get("epoch"), trainer.get("batch")) == (1, 2):
+            shutil.copy(path, kept)
+
+    monkeypatch.setattr(checkpoint, "save", keep)
+    out = tmp_path / "out"
+    train(root, out, "--epochs", 3, *MEMORY, *COMMON)
+    shutil.copy(kept, out / "checkpoint.pth.tar")
+    resume(root, out)
+    assert_same_run(whole, out)
+
+
 def evaluations(monkeypatch, number: int, *, at: int) -> list[int]:
     """Have a signal arrive in this process at an evaluation of a batch, counted from 1; the list counts them all."""
     plain, seen = CrystalGraphNetwork.forward, []
@@ -238,7 +260,7 @@ def test_time_that_ends_while_graphs_are_built_keeps_them(root, whole, tmp_path,
         assert ran.out.splitlines()[-1].startswith("the time of --max-time is over: the crystal graphs built so far")
         assert "same command" in ran.out
         (folder,) = (data / ".cgcnn_cache").iterdir()
-        assert len(np.load(folder / "manifest.npz")["records"]) == built
+        assert num_built(folder) == built
         assert not list((tmp_path / "out").rglob("*.*"))
     assert run(train_command, data, *words).status == 0
     assert_same_run(whole, tmp_path / "out")
@@ -253,13 +275,18 @@ build.FILES_A_TASK, build.SECONDS_ALONE, store.SECONDS_A_FLUSH = 1, 0.0, -1.0
 """
 
 
-def manifest_of(data: Path, process) -> Path:
-    """The manifest of the only store of a data folder, once it is there."""
+def num_built(store_folder: Path) -> int:
+    """Crystals in a store, as it says on disk."""
+    return sum(len(Shard.read(folder)) for folder in store_folder.glob("shard-*"))
+
+
+def store_of(data: Path, process) -> Path:
+    """The only store of a data folder, once something is in it."""
     until = time.monotonic() + 60
-    while not (found := list(data.glob(".cgcnn_cache/*/manifest.npz"))) and time.monotonic() < until:
+    while not (found := list(data.glob(f".cgcnn_cache/*/*/{MARKER}"))) and time.monotonic() < until:
         assert process.poll() is None, process.communicate()
         time.sleep(0.02)
-    return found[0]
+    return found[0].parents[1]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -273,13 +300,13 @@ def test_a_terminal_stops_the_building_of_graphs_in_all_processes(number, tmp_pa
         (data / f"{crystal_id}.cif").write_text(text)
     write_rows(data / "id_prop.csv", rows)
     process = script("main.py", data, "--graph-jobs", 2, "--environment", folder=tmp_path, code=ONE_BY_ONE)
-    manifest = manifest_of(data, process)
+    folder = store_of(data, process)
     os.killpg(process.pid, number)
     ran = finished(process)
     assert ran.status == 128 + number, ran.err
     assert ran.err.strip() == ""
     assert ran.out.splitlines()[-1].endswith("Go on with the same command")
-    assert 0 < len(np.load(manifest)["records"]) < 1000
+    assert 0 < num_built(folder) < 1000
 
 
 def test_a_second_signal_stops_the_building_of_graphs_at_once(root, tmp_path):
@@ -293,7 +320,7 @@ def test_a_second_signal_stops_the_building_of_graphs_at_once(root, tmp_path):
     )
     words = [data, "--graph-jobs", 1, "--epochs", 1]
     process = script("main.py", *words, folder=tmp_path, code=f"{ONE_BY_ONE}\n{slow}")
-    manifest_of(data, process)
+    store_of(data, process)
     time.sleep(1)
     process.send_signal(signal.SIGINT)
     time.sleep(1)
@@ -522,9 +549,7 @@ def break_loss(monkeypatch, step: int) -> None:
 def test_nan_names_its_crystals_and_keeps_the_last_good_state(root, whole, tmp_path, monkeypatch):
     seen = []
     plain = training.Trainer._step
-    monkeypatch.setattr(
-        training.Trainer, "_step", lambda self, batch, count: (seen.append(batch.rows), plain(self, batch, count))
-    )
+    monkeypatch.setattr(training.Trainer, "_step", lambda *args: (seen.append(args[2]), plain(*args)))
     with monkeypatch.context() as patch:
         break_loss(patch, STEPS + 1)
         line = refused(train_command, root, "--out-dir", tmp_path, "--epochs", 3, *MEMORY, *COMMON)
@@ -557,3 +582,35 @@ def test_the_checkpoint_holds_plain_data_alone(begun):
     assert content["training"]["trainer"]["epoch"] == 2
     assert json.dumps(content["args"])
     assert result_file(begun, "config.toml").exists()
+
+
+@pytest.mark.parametrize(
+    "error", [KeyError("rng"), RuntimeError("size\n mismatch"), TypeError("x"), IndexError("y")], ids=str
+)
+def test_a_state_of_another_shape_is_told_in_a_line(error):
+    with pytest.raises(DataError, match=r"^a\.pt: its run cannot be taken up [^\n]*$"), taken_up("a.pt"):
+        raise error
+
+
+def test_a_run_whose_element_vectors_changed_is_not_taken_up(begun, root, tmp_path):
+    out = shutil.copytree(begun, tmp_path / "out")
+    folder = shutil.copytree(root, tmp_path / "data")
+    (folder / "atom_init.json").write_text(json.dumps({number: [1, number] for number in range(1, 101)}))
+    line = refused(train_command, folder, "--resume", out / "checkpoint.pth.tar", "--out-dir", out)
+    assert line.count("\n") == 1 and "checkpoint.pth.tar" in line
+
+
+def test_flags_that_are_none_are_told_in_one_line(begun, root, tmp_path):
+    content = torch.load(begun / "checkpoint.pth.tar", weights_only=True)
+    content["args"] = {"odd": torch.ones(30, 30), **content["args"]}
+    torch.save(content, tmp_path / "odd.pth.tar")
+    line = refused(train_command, root, "--resume", tmp_path / "odd.pth.tar", "--out-dir", tmp_path / "out")
+    assert line.count("\n") == 1 and len(line) < 700 and "odd.pth.tar: " in line
+
+
+def test_an_epoch_whose_values_are_no_numbers_is_refused(begun, root, tmp_path):
+    content = torch.load(begun / "checkpoint.pth.tar", weights_only=True)
+    content["training"]["trainer"]["history"][0]["seconds"] = [1, 2]
+    torch.save(content, tmp_path / "odd.pth.tar")
+    line = refused(train_command, root, "--resume", tmp_path / "odd.pth.tar", "--out-dir", tmp_path / "out")
+    assert line.count("\n") == 1 and "odd.pth.tar: its run cannot be taken up" in line

@@ -1,6 +1,8 @@
 """The queue of a sweep: each combination once, whoever takes it, whoever dies."""
 
+import contextlib
 import os
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -133,6 +135,19 @@ def test_a_silent_worker_is_taken_for_dead_and_its_trial_goes_to_another(open_qu
     assert not dead.complete(lost, 1.0, RESULT)  # it comes too late, and changes nothing
     assert other.complete(found, 2.0, RESULT)
     assert [entry.score for entry in other.entries()] == [2.0]
+
+
+def test_a_worker_that_died_before_the_clock_was_set_back_is_missed_all_the_same(open_queue, tmp_path):
+    dead, plan = open_queue(grace=2), Listed(combinations(1))
+    lost = dead.take(plan)
+    dead.close()
+    with contextlib.closing(sqlite3.connect(tmp_path / "sweep.db")) as connection:
+        connection.execute("UPDATE trial_heartbeats SET heartbeat = datetime(heartbeat, '+1 day')")
+        connection.commit()
+    other = open_queue(grace=2)
+    assert other.take(plan) is None
+    time.sleep(4)
+    assert other.take(plan).combination == lost.combination
 
 
 def test_a_worker_that_beats_keeps_its_trial(open_queue):

@@ -52,7 +52,7 @@ class Queue:
         """Open the database, which is made if need be. grace: seconds. Raises DataError."""
         self.name = name
         self._interval = max(1, int(grace / 6))
-        database = Database(url, name, beat=self._interval, grace=max(1, round(grace)))
+        self._database = database = Database(url, name, beat=self._interval, grace=max(1, round(grace)))
         self.shown_url, self._lock, self._storage = database.shown_url, database.lock, database.storage
         self._held: set[int] = set()
         self._closed = threading.Event()
@@ -64,13 +64,17 @@ class Queue:
         identity: what all its trials have in common, in plain types. explain: identity of the first worker → the
         line that says why this one cannot join it. Raises DataError with that line.
         """
-        with self._lock:
-            self._study = optuna.create_study(study_name=self.name, storage=self._storage, load_if_exists=True)
-            first = self._study.user_attrs.get("sweep")
-            if first is None:
-                first = dict(identity)
-                self._study.set_user_attr("sweep", first)
-        if reason := explain(first):
+
+        def enter() -> Mapping:
+            with self._lock:
+                self._study = optuna.create_study(study_name=self.name, storage=self._storage, load_if_exists=True)
+                first = self._study.user_attrs.get("sweep")
+                if first is None:
+                    first = dict(identity)
+                    self._study.set_user_attr("sweep", first)
+                return first
+
+        if reason := explain(self._patiently(enter)):
             raise DataError(f"{self.shown_url}: {reason}")
         self._beats.start()
 
@@ -90,11 +94,18 @@ class Queue:
 
     def retry_failed(self) -> int:
         """Queue the failed combinations again, and say how many."""
-        with self._lock:
-            failed = [trials for trials in self._by_key().values() if entry_of(trials).state == FAILED]
-            for trials in failed:
-                self._add(combination_of(trials[-1]), retry=True)
-        return len(failed)
+        count = 0
+
+        def queue_again() -> None:
+            nonlocal count
+            with self._lock:
+                for trials in self._by_key().values():
+                    if entry_of(trials).state == FAILED:
+                        self._add(combination_of(trials[-1]), retry=True)
+                        count += 1
+
+        self._patiently(queue_again)
+        return count
 
     def take(self, plan: Plan) -> Claim | None:
         """The next trial that waits, after all that should be in the queue was put there. None: nothing waits."""
@@ -120,6 +131,7 @@ class Queue:
 
     def _take(self, plan: Plan) -> Claim | None:
         with self._lock:
+            self._database.bring_back_beats()
             optuna.storages.fail_stale_trials(self._study)
             by_key = self._by_key()
             entries = {key: entry_of(trials) for key, trials in by_key.items()}

@@ -16,6 +16,7 @@ from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 from cgcnn.labels import DataError
 
 _LOCKS = sql.Table("cgcnn_sweep_locks", sql.MetaData(), sql.Column("name", sql.String(200), primary_key=True))
+_BRING_BACK = "UPDATE trial_heartbeats SET heartbeat = CURRENT_TIMESTAMP WHERE heartbeat > CURRENT_TIMESTAMP"
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 # Optuna calls its heartbeat so.
@@ -48,6 +49,14 @@ class Database:
             raise DataError(f"{self.shown_url}: {reason}") from None
         except (SQLAlchemyError, optuna.exceptions.OptunaError, RuntimeError, ValueError) as error:
             raise DataError(f"{self.shown_url}: {first_line(error)}") from None
+
+    def bring_back_beats(self) -> None:
+        """Heartbeats of the future, from before a clock was set back, become those of now.
+
+        A worker that lives beats again; one that is dead would not be missed until the clock is there once more.
+        """
+        with self.storage.engine.begin() as connection:
+            connection.execute(sql.text(_BRING_BACK))
 
     @property
     def _is_file(self) -> bool:
