@@ -602,7 +602,7 @@ def test_a_run_whose_element_vectors_changed_is_not_taken_up(begun, root, tmp_pa
 
 def test_flags_that_are_none_are_told_in_one_line(begun, root, tmp_path):
     content = torch.load(begun / "checkpoint.pth.tar", weights_only=True)
-    content["args"] = {"odd": torch.ones(30, 30), **content["args"]}
+    content["args"]["auxiliary_tasks"] = {"odd": torch.ones(30, 30)}
     torch.save(content, tmp_path / "odd.pth.tar")
     line = refused(train_command, root, "--resume", tmp_path / "odd.pth.tar", "--out-dir", tmp_path / "out")
     assert line.count("\n") == 1 and len(line) < 700 and "odd.pth.tar: " in line
