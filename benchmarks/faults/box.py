@@ -145,7 +145,7 @@ class Operations:
     notes = -1  # a descriptor that the parent reads
 
     def __init__(self, below: Path, kill_at: int | None = None, full_at: int | None = None) -> None:
-        """kill_at: counted from 0. full_at: from this one on no file can be opened to be written: the disk is full."""
+        """kill_at: counted from 0. full_at: from this one on no file opens to be written: no space is left."""
         self.below, self.count = f"{below}{os.sep}", 0
         self.kill_at, self.full_at = kill_at, full_at
 

@@ -65,14 +65,9 @@ def jobs(folder: Path, inputs: Inputs) -> list[Job]:
         Job(
             "predict",
             "predict.py",
-            (*predict, "--embeddings", "out/vectors.npz", "--atom-contributions", "out/atoms.csv", *more(folder)),
+            (*predict, "--embeddings", "out/vectors.npz", "--atom-contributions", "out/atoms.csv"),
         ),
     ]
-
-
-def more(folder: Path) -> tuple[str, ...]:
-    """Workers where there are files enough for them."""
-    return ("--workers", "1") if len(os.listdir(folder)) > 256 else ()
 
 
 class Target:
@@ -165,11 +160,12 @@ class Target:
 
 
 def make_kills(folder: Path, inputs: Inputs, scratch: Path, count: int, out: Path, *, seed: int = 0) -> pd.DataFrame:
-    """So many kills, in turn over the jobs; each is a row of `out` as soon as it is judged."""
+    """So many kills, in turn over the jobs, of the sweep half as many; each is a row of `out` once it is judged."""
     rng = random.Random(seed)
     targets = [Target(job, scratch) for job in jobs(folder, inputs)]
     for target in targets:
         print(f"{target.job.name}: writes for {target.duration:.1f} s", flush=True)
+    targets += [target for target in targets if not target.job.num_trials]
     rows = []
     for k in range(count):
         row = targets[k % len(targets)].kill(rng)

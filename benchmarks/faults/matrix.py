@@ -70,14 +70,15 @@ class Trial:
         """With every amount of free space from none to enough, in so many steps; then at writes that none has hit."""
         page = os.sysconf("SC_PAGE_SIZE")
         step = max(page, -(-self.used // self.case.steps // page) * page)
-        left, hit = 0, set()
-        while not left or ended.status or left < self.used:
+        left, status, hit = 0, 1, set()
+        while status or left < self.used:
             disks.begin(self.disk, self.start)
             disks.fill(self.disk, left)
             ended = run(self.case.command, self.case.words, self.disk, self._with())
-            self._judge("disk full", ended, f"{left >> 10} KB free", self._kind_of(ended))
+            if ended.status or self._state():
+                self._judge("disk full", ended, f"{left >> 10} KB free", self._kind_of(ended))
             hit.add(self._kind_of(ended))
-            left += step
+            left, status = left + step, ended.status
         kinds = [self.case.kind(path) for path in self.operations]
         for kind in dict.fromkeys(kind for kind in kinds if kind not in hit):
             disks.begin(self.disk, self.start)
