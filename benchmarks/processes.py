@@ -4,7 +4,8 @@
 
 Every process has one thread. Weights are compared in units of the largest of their tensor, predictions in units of
 the deviation of the labels. Biases in front of a normalisation or softmax have a gradient of 0, but for rounding, and
-Adam makes steps of full length of it, in any direction: weights are compared without these.
+Adam makes steps of full length of it, in any direction: weights are compared without these. The line "reversed" tells
+rounding from faults: one process, the same batches, the crystals of each in the opposite order.
 """
 
 from __future__ import annotations
@@ -23,6 +24,15 @@ SETTINGS = {
     "cgcnn, AdamW": ["--optim", "AdamW", "--lr", "0.002", "--weight-decay", "1e-4"],
     "crystalformer": ["--model", "crystalformer", "--swa", "0"],
 }
+REVERSED = """
+import runpy
+import sys
+from cgcnn import training
+divided = training.divided
+training.divided = lambda *args: [rows.flip(0) for rows in divided(*args)]
+sys.argv = sys.argv[1:]
+runpy.run_path("main.py", run_name="__main__")
+"""
 # biases before a normalisation, the mean that holds them, biases of keys before a softmax
 IDLE = ("fc_full.bias", "bn1.running_mean", "key.bias")
 
@@ -32,22 +42,28 @@ def main() -> None:
     parser.add_argument("folder")
     parser.add_argument("--processes", nargs="+", type=int, default=[1, 2])
     parser.add_argument("--epochs", type=int, default=4)
+    parser.add_argument("--batch-size", type=int, default=512, help="of all processes together (512)")
     parser.add_argument("--settings", nargs="+", default=list(SETTINGS), choices=list(SETTINGS))
     args = parser.parse_args()
     print(f"{'setting':16s} processes  s/epoch  speed  weights   predictions")
     for name in args.settings:
         with tempfile.TemporaryDirectory() as scratch:
-            runs = {n: _run(args, name, n, Path(scratch) / str(n)) for n in args.processes}
-            for n, (seconds, states, table) in runs.items():
-                first, states_of_first, table_of_first = runs[args.processes[0]]
+            kinds = [args.processes[0], "reversed", *args.processes[1:]]
+            runs = {kind: _run(args, name, kind, Path(scratch) / str(kind)) for kind in kinds}
+            for kind, (seconds, states, table) in runs.items():
+                first, states_of_first, table_of_first = runs[kinds[0]]
                 apart = f"{_apart(states_of_first, states):8.1e}  {_predictions(table_of_first, table):8.1e}"
-                print(f"{name:16s} {n:9d}  {seconds:7.2f}  {first / seconds:5.2f}  {apart}", flush=True)
+                print(f"{name:16s} {kind!s:>9s}  {seconds:7.2f}  {first / seconds:5.2f}  {apart}", flush=True)
 
 
-def _run(args: argparse.Namespace, name: str, count: int, out: Path) -> tuple[float, dict, pd.DataFrame]:
+def _run(args: argparse.Namespace, name: str, kind: int | str, out: Path) -> tuple[float, dict, pd.DataFrame]:
     words = ["main.py", args.folder, *SETTINGS[name], "--epochs", str(args.epochs), "--threads", "1"]
-    words += ["--no-is-validate", "--batch-size", "128", "--disable-cuda", "--out-dir", str(out)]
-    launch = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={count}"] if count > 1 else []
+    words += ["--no-is-validate", "--batch-size", str(args.batch_size), "--disable-cuda", "--out-dir", str(out)]
+    launch = []
+    if kind == "reversed":
+        launch = ["-c", REVERSED]
+    elif kind > 1:
+        launch = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={kind}"]
     ran = subprocess.run([sys.executable, *launch, *words], capture_output=True, text=True)
     if ran.returncode:
         sys.exit(ran.stdout + ran.stderr)

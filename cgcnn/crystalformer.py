@@ -145,6 +145,10 @@ class Crystalformer(MultiTaskNetwork):
             of_crystals.add(batch.global_features)
         of_crystals.write(self.global_mean, self.global_std, global_units(self.config))
 
+    def to_compile(self) -> Iterable[nn.Module]:
+        """The whole has another loop for every batch, over its numbers of atoms, and would be compiled for each."""
+        return (block.attention.images for block in self.blocks)
+
     def species(self, batch: Batch) -> Tensor:
         """What the atoms start with (N, d): the vector of a disordered site is the sum of its elements' shares."""
         return by_site(self.embedding(batch.numbers - 1), batch)

@@ -6,7 +6,7 @@ What one of them decides by must be the same in all: numbers that were summed ov
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING
@@ -131,9 +131,13 @@ def summed(values: Tensor) -> Tensor:
     return _all_sum(values.clone()) if _divided else values
 
 
-def differentiable_sum(values: Tensor) -> Tensor:
-    """`summed`, through which gradients go: that of the sum of all processes' losses."""
-    return _sum_function().apply(values) if _divided else values
+def from_each(values: Tensor) -> Tensor:
+    """The values (k,) of each process, (P, k), the same in all; of a batch that is not divided its own, (1, k)."""
+    if not _divided:
+        return values[None]
+    whole = values.new_zeros((count(), *values.shape))
+    whole[rank()] = values
+    return _all_sum(whole)
 
 
 def gathered(values: Tensor, places: Tensor, number: int) -> Tensor:
@@ -157,11 +161,18 @@ def same_everywhere(model: nn.Module) -> None:
     """Give all processes the weights and buffers of the first: rounding on other machines cannot add up."""
     if not _joined:
         return
+    import torch
     from torch import distributed
 
-    with _losses_told():
-        for tensor in model.state_dict().values():
-            distributed.broadcast(tensor, 0)
+    kinds: dict[torch.dtype, list[Tensor]] = {}
+    for tensor in model.state_dict().values():
+        kinds.setdefault(tensor.dtype, []).append(tensor)
+    for tensors in kinds.values():
+        whole = torch.cat([tensor.reshape(-1) for tensor in tensors])
+        with _losses_told():
+            distributed.broadcast(whole, 0)
+        for tensor, values in zip(tensors, whole.split([tensor.numel() for tensor in tensors]), strict=True):
+            tensor.copy_(values.view_as(tensor))
 
 
 def sum_gradients(parameters: Sequence[nn.Parameter], extra: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -211,18 +222,3 @@ def _losses_told() -> Iterator[None]:
         yield
     except RuntimeError as error:  # Gloo and NCCL have no error of their own for it
         raise LostProcess("another process of the job has ended") from error
-
-
-def _sum_function() -> Callable:
-    from torch.autograd import Function
-
-    class AllSum(Function):
-        @staticmethod
-        def forward(ctx, values):
-            return _all_sum(values.clone())
-
-        @staticmethod
-        def backward(ctx, gradient):
-            return _all_sum(gradient.clone())
-
-    return AllSum

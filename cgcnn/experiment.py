@@ -155,7 +155,8 @@ class Experiment:
             freeze_body(network)
         network.to(self.device)
         if args.compile:
-            network.compile(dynamic=True)
+            for part in network.to_compile():
+                part.compile(dynamic=True)
         val = torch.tensor(split.val, dtype=torch.int64)
         kinds = augment.amounts(args.augment)
         return Trainer(

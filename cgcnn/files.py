@@ -38,6 +38,16 @@ def replacing(path: Path) -> Iterator[Path]:
                 raise
 
 
+def remove_parts(folder: Path, pattern: str) -> None:
+    """Remove what killed processes left half written of files whose names match the pattern and never come again."""
+    if fcntl is None:
+        return
+    for temporary in folder.glob(f".{pattern}.part"):
+        with suppress(OSError), open(temporary, "rb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # raises where it is being written
+            temporary.unlink()
+
+
 @contextmanager
 def naming(path: Path, *aliases: Path) -> Iterator[None]:
     """What the system refuses in the block is told with the name of the file: of a full disk it says none.

@@ -15,7 +15,7 @@ from cgcnn.pairs import cartesian, pairs_within
 from cgcnn.symmetry import cell_and_symmetry
 
 # Part of the key of every stored graph: raise it when build_graphs would give other numbers.
-GRAPH_VERSION = 6
+GRAPH_VERSION = 7
 # Å; a first search this wide finds twelve neighbours in most crystals at a fraction of the cost.
 FIRST_SEARCH = 4.5
 # Pairs whose surroundings are summed at once: enough that a step's overhead does not count, and no more memory.

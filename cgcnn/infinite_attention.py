@@ -39,6 +39,11 @@ class Group:
     lengths: Tensor | None = None
     volume: Tensor | None = None
 
+    @property
+    def images(self) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
+        """What a sum over the images needs."""
+        return self.neighbour, self.squared, self.weight, self.basis
+
     def parts(self, heads: int) -> Iterator[Group]:
         """The same, a few atoms at a time as centres where all their scores would be too many for memory."""
         crystals, n = self.atoms.shape
@@ -70,6 +75,36 @@ class RadialFunctions(nn.Module):
         return torch.exp(-((distances[..., None] - self.centres) / self.width).square() / 2)
 
 
+class ImageAttention(nn.Module):
+    """Softmax and sums over the images: what takes the time. By itself, because it can be compiled for any sizes."""
+
+    def forward(
+        self,
+        scores: Tensor,
+        values: Tensor,
+        inverse: Tensor,
+        position: Tensor | None,
+        neighbour: Tensor,
+        squared: Tensor,
+        weight: Tensor,
+        basis: Tensor | None,
+    ) -> Tensor:
+        """scores (b, h, n', n), values (b, h, n, d_h), σ^{-2} (b, h, n', 1), position (h, d_h, K) → (b, h, n', d_h).
+
+        The others are those of a `Group`.
+        """
+        place = neighbour[:, :, None].expand(-1, -1, scores.shape[1], -1)  # (b, n, h, D)
+        logits = scores.transpose(1, 2).gather(3, place)
+        logits = logits - (0.5 * inverse).transpose(1, 2) * squared[:, :, None] + weight[:, :, None]
+        attention = logits.softmax(dim=3)
+        by_atom = torch.zeros_like(scores.transpose(1, 2)).scatter_add(3, place, attention)
+        summed = by_atom.transpose(1, 2) @ values
+        if position is not None:
+            functions = attention @ basis  # (b, n, h, K')
+            summed = summed + torch.einsum("bnhk,hdk->bhnd", functions, position[..., : basis.shape[-1]])
+        return summed
+
+
 class InfiniteAttention(nn.Module):
     """y_i = Σ_j Σ_n p_ijn (v_j + W b(r_ijn)), p_ijn = softmax over j and n of q_i·k_j/√d − r²/2σ_i².
 
@@ -91,6 +126,7 @@ class InfiniteAttention(nn.Module):
         self.reach = nn.Parameter(torch.randn(self.heads, self.size) * self.size**-0.5)
         count = config.value_pe_dist_real
         self.position = nn.Parameter(torch.empty(self.heads, self.size, count)) if count else None
+        self.images = ImageAttention()
         self.register_buffer("reach_mean", torch.zeros(()))
         self.register_buffer("reach_std", torch.ones(()))
         fixup = 0.67 * config.num_layers**-0.25
@@ -122,6 +158,7 @@ class InfiniteAttention(nn.Module):
             ],
             dim=1,
         )
+        position = None if self.position is None else self.position[:real]
         parts, places = [], []
         for group in groups:
             k, v = (values[group.atoms].transpose(1, 2) for values in (key, value))  # (b, H, n, d_h)
@@ -130,7 +167,7 @@ class InfiniteAttention(nn.Module):
                 scores = full((q / math.sqrt(self.size)) @ k.transpose(2, 3))  # (b, H, n', n)
                 halves = []
                 if real:
-                    halves.append(self._real(scores[:, :real], v[:, :real], s[:, :real], part))
+                    halves.append(self.images(scores[:, :real], v[:, :real], s[:, :real], position, *part.images))
                 if self.num_reciprocal:
                     halves.append(self._reciprocal(scores[:, real:], v[:, real:], s[:, real:], part))
                 joined = torch.cat(halves, dim=1) if len(halves) > 1 else halves[0]
@@ -139,23 +176,8 @@ class InfiniteAttention(nn.Module):
         gathered = torch.cat(parts)[torch.argsort(torch.cat(places))]
         return self.out(gathered.flatten(1))
 
-    def _real(self, scores: Tensor, values: Tensor, inverse: Tensor, group: Group) -> Tensor:
-        """Heads h of scores (b, h, n', n), values (b, h, n, d_h), σ^{-2} (b, h, n', 1) → (b, h, n', d_h)."""
-        heads = scores.shape[1]
-        place = group.neighbour[:, :, None].expand(-1, -1, heads, -1)  # (b, n, h, D)
-        logits = scores.transpose(1, 2).gather(3, place)
-        logits = logits - (0.5 * inverse).transpose(1, 2) * group.squared[:, :, None] + group.weight[:, :, None]
-        attention = logits.softmax(dim=3)
-        by_atom = torch.zeros_like(scores.transpose(1, 2)).scatter_add(3, place, attention)
-        summed = by_atom.transpose(1, 2) @ values
-        if self.position is not None:
-            functions = attention @ group.basis  # (b, n, h, K')
-            position = self.position[:heads, :, : group.basis.shape[-1]]
-            summed = summed + torch.einsum("bnhk,hdk->bhnd", functions, position)
-        return summed
-
     def _reciprocal(self, scores: Tensor, values: Tensor, inverse: Tensor, group: Group) -> Tensor:
-        """As `_real`, with the sum over images as one over frequencies."""
+        """As `ImageAttention`, with the sum over images as one over frequencies."""
         variance = 1 / inverse  # (b, h, n, 1)
         lengths = group.lengths[:, None, None]
         decay = torch.exp(-0.5 * variance * lengths)  # (b, h, n, M)

@@ -59,16 +59,18 @@ class MultiTaskLoss:
         """outputs of the network, targets (B, T) in their units → L, and what the epoch's losses are made of.
 
         That is task → (2,): the sum of its loss over the labelled samples, which no weight has touched, and their
-        number.
+        number. Where processes have parts of the batch, L is what this part adds to that of the whole.
         """
+        known = ~torch.isnan(targets)
+        shares = [self._shares(task, targets[:, k], known[:, k]) for k, task in enumerate(self.tasks)]
+        wholes = summed(torch.stack([share.sum() for share in shares])).clamp(min=1e-12)  # in one transfer
         weighted, sums = [], {}
         for column, task in enumerate(self.tasks):
-            label = targets[:, column]
-            known = ~torch.isnan(label)
-            losses = self._losses(task, outputs[task.name], label, known)
-            sums[task.name] = torch.stack([losses.detach().sum(), known.sum()])
+            losses = self._losses(task, outputs[task.name], targets[:, column], known[:, column])
+            sums[task.name] = torch.stack([losses.detach().sum(), known[:, column].sum()])
             if self.weights[task.name] != 0:
-                weighted.append(self.weights[task.name] * self._mean(task, losses, outputs, label, known))
+                mean = (shares[column] * self._conditioned(task, losses, outputs)).sum() / wholes[column]
+                weighted.append(self.weights[task.name] * mean)
         return torch.stack(weighted).sum(), sums
 
     def __post_init__(self) -> None:
@@ -89,20 +91,19 @@ class MultiTaskLoss:
             losses = functional.cross_entropy(output, _classes(label, known), reduction="none")
         return torch.where(known, losses, 0.0)
 
-    def _mean(
-        self, task: Task, losses: Tensor, outputs: Mapping[str, Tensor], label: Tensor, known: Tensor
-    ) -> Tensor:
-        """Mean of losses (B,) over the labelled samples, each with its weight; 0 where there is none.
-
-        Where processes have parts of the batch, it is what this part adds to the mean over the whole.
-        """
+    def _shares(self, task: Task, label: Tensor, known: Tensor) -> Tensor:
+        """What each sample counts in the mean (B,), before it is divided by the sum; 0 where it has no label."""
         if self.class_weights and task.name in self.class_weights:
-            weight = torch.where(known, self.class_weights[task.name].to(losses)[_classes(label, known)], 0.0)
-            return (weight * losses).sum() / summed(weight.sum()).clamp(min=1e-12)
-        if self.is_conditional and task == self.tasks.gap:
-            logits = outputs[self.tasks.category.name]
-            losses = losses * conditional_weights(logits, self.metal_weight, self.semiconductor_weight)
-        return losses.sum() / summed(known.sum()).clamp(min=1)
+            weights = self.class_weights[task.name].to(label)
+            return torch.where(known, weights[_classes(label, known)], 0.0)
+        return known.to(label)
+
+    def _conditioned(self, task: Task, losses: Tensor, outputs: Mapping[str, Tensor]) -> Tensor:
+        """Losses (B,), those of the band gap weighted by the category."""
+        if not self.is_conditional or task != self.tasks.gap:
+            return losses
+        logits = outputs[self.tasks.category.name]
+        return losses * conditional_weights(logits, self.metal_weight, self.semiconductor_weight)
 
 
 def _classes(label: Tensor, known: Tensor) -> Tensor:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import torch
 from torch import Tensor, nn
 
@@ -40,6 +42,10 @@ class MultiTaskNetwork(nn.Module):
             for task, head in zip(self.tasks, self.heads, strict=True)
         }
         return self.reference(outputs, batch, by_atom=by_atom)
+
+    def to_compile(self) -> Iterable[nn.Module]:
+        """The modules that `--compile` compiles, each by itself."""
+        return (self,)
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         return self.read_out(batch, *self.embed(batch))

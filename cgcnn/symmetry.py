@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from cgcnn.cif import StructureError
 from cgcnn.element_properties import element_properties
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ _LAST_GROUP = np.array([2, 15, 74, 142, 167, 194, NUM_GROUPS])  # of each system
 # What cell_and_symmetry gives: the number of the space group, then the cell's
 CELL = ("a (Å)", "b (Å)", "c (Å)", "α (°)", "β (°)", "γ (°)", "volume (Å³/atom)", "density (g/cm³)")
 NUM_VALUES = 1 + len(CELL)
+_WITHOUT = "usable without lattice, symmetry and spacegroup in --global-features"
 _TO_G_CM3 = 1.66053907  # of u/Å³
 # Centring of a standard cell → its primitive vectors, rows, in those of the cell (International Tables A, 1.5;
 # R on hexagonal axes, obverse)
@@ -43,20 +45,19 @@ def cell_and_symmetry(crystal: Crystal) -> np.ndarray:
     """Number of the space group, and CELL of the Niggli-reduced primitive cell: (NUM_VALUES,).
 
     By spglib, to TOLERANCE. A site of several species, or one that is not full, is a kind of its own; sites of equal
-    occupancies are of one kind. Atoms are counted by occupancy. Where no symmetry is found (parts of a split site
-    are nearer than the tolerance), or none is sought (more than MAX_ATOMS), the group is 1 and the cell the crystal's
-    own, reduced.
+    occupancies are of one kind. Atoms are counted by occupancy. Raises StructureError where none is found (parts of
+    a split site are nearer than the tolerance), or sought (more than MAX_ATOMS).
     """
-    found = _dataset(crystal) if crystal.num_sites <= MAX_ATOMS else None
+    if crystal.num_sites > MAX_ATOMS:
+        raise StructureError(f"{crystal.num_sites:,} atoms: no symmetry is sought above {MAX_ATOMS:,}; {_WITHOUT}")
+    found = _dataset(crystal)
     if found is None:
-        number, primitive = 1, crystal.lattice
-    else:
-        number = found.number
-        primitive = _PRIMITIVE[found.hall.lstrip("-")[0]] @ found.std_lattice
+        raise StructureError(f"spglib finds no symmetry; are parts of a site nearer than {TOLERANCE} Å? {_WITHOUT}")
+    primitive = _PRIMITIVE[found.hall.lstrip("-")[0]] @ found.std_lattice
     volume = abs(np.linalg.det(crystal.lattice))
     mass = crystal.occupancies @ element_properties(["atomic mass (u)"])[crystal.numbers, 0]
     per_atom = volume / crystal.occupancies.sum()
-    return np.array([number, *_parameters(_reduced(primitive)), per_atom, _TO_G_CM3 * mass / volume])
+    return np.array([found.number, *_parameters(_reduced(primitive)), per_atom, _TO_G_CM3 * mass / volume])
 
 
 def crystal_system(numbers: np.ndarray) -> np.ndarray:

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from cgcnn.files import replacing
 from cgcnn.sweep.combination import Combination
 from cgcnn.sweep.entry import Entry
 from cgcnn.sweep.figure import axis_effects
@@ -117,6 +118,17 @@ def test_every_start_has_a_summary_of_its_own(tmp_path):
     stems = [new_stem(tmp_path) for _ in range(3)]
     assert len(set(stems)) == 3
     assert all(re.fullmatch(r"all_combinations_summary_\d{8}_\d{6}", stem.name) for stem in stems)
+
+
+def test_what_a_killed_sweep_left_half_written_is_cleared_away_but_not_what_another_writes(tmp_path):
+    pytest.importorskip("fcntl", reason="on Windows what is left stays")
+    left = tmp_path / ".all_combinations_summary_20260101_000000_axes.pdf.part"
+    left.write_text("%PDF")
+    other = tmp_path / ".table.csv.part"
+    other.write_text("a,b")
+    with replacing(tmp_path / "all_combinations_summary_20260102_000000.html") as written:
+        new_stem(tmp_path)
+        assert not left.exists() and other.exists() and written.exists()
 
 
 def many(count: int, **axes) -> list[Entry]:

@@ -6,6 +6,7 @@ import spglib
 from conftest import fcc, make_crystal, random_crystal
 
 from cgcnn import symmetry
+from cgcnn.cif import StructureError
 from cgcnn.crystal import Crystal
 from cgcnn.symmetry import CELL, NUM_VALUES, SYSTEMS, cell_and_symmetry, crystal_system
 
@@ -135,16 +136,15 @@ def raising(*_, **__):
 
 
 @pytest.mark.parametrize("fault", [None, lambda *_, **__: None, raising], ids=["split site", "None", "raises"])
-def test_without_symmetry_it_is_p1_in_its_own_reduced_cell(monkeypatch, fault):
+def test_a_crystal_in_which_no_symmetry_is_found_is_refused(monkeypatch, fault):
     if fault:
         monkeypatch.setattr(spglib, "get_symmetry_dataset", fault)
-        crystal = supercell(TEXTBOOK["hcp"], [[1, 0, 0], [2, 1, 0], [0, 0, 1]])
+        crystal = TEXTBOOK["hcp"]
     else:
         places = [*TEXTBOOK["hcp"].frac_coords[:1], TEXTBOOK["hcp"].frac_coords[0] + [0, 0, 0.001]]
         crystal = make_crystal(TEXTBOOK["hcp"].lattice, [{"Mg": 0.5}, {"Mg": 0.5}], places)
-        assert symmetry._dataset(crystal) is None
-    found = cell_and_symmetry(crystal)
-    assert found[0] == 1 and found[1:7] == pytest.approx(KNOWN["hcp"][2], abs=1e-4)
+    with pytest.raises(StructureError, match=r"finds no symmetry.*usable without"):
+        cell_and_symmetry(crystal)
 
 
 def test_a_lattice_that_cannot_be_reduced_is_kept(monkeypatch):
@@ -152,10 +152,10 @@ def test_a_lattice_that_cannot_be_reduced_is_kept(monkeypatch):
     assert cell_and_symmetry(TEXTBOOK["perovskite"])[1:7] == pytest.approx([3.905] * 3 + [90] * 3)
 
 
-def test_no_symmetry_is_sought_in_a_cell_of_more_than_a_thousand_atoms(monkeypatch):
+def test_a_cell_of_more_than_a_thousand_atoms_is_refused(monkeypatch):
     """Of 1,300 places on a grid with vacancies, spglib took 42 s."""
     monkeypatch.setattr(spglib, "get_symmetry_dataset", raising)
     monkeypatch.setattr(symmetry, "_dataset", lambda crystal: pytest.fail("symmetry is sought"))
     places = np.stack(np.unravel_index(np.arange(1001), (11, 11, 11)), axis=1) / 11
-    found = cell_and_symmetry(make_crystal(30.0, ["Si"] * 1001, places))
-    assert found[0] == 1 and found[1:7] == pytest.approx([30] * 3 + [90] * 3)
+    with pytest.raises(StructureError, match="1,001 atoms: no symmetry is sought above 1,000"):
+        cell_and_symmetry(make_crystal(30.0, ["Si"] * 1001, places))

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from cgcnn.files import remove_parts
 from cgcnn.flag_kinds import shown
 from cgcnn.report import write_table
 from cgcnn.sweep.combination import FLAG_COLUMNS, SETTING_COLUMNS
@@ -30,6 +31,7 @@ _CATEGORY = "MaterialType"
 def new_stem(result: Path) -> Path:
     """result/all_combinations_summary_<time>, a name that no other summary has, taken by an empty CSV."""
     result.mkdir(parents=True, exist_ok=True)
+    remove_parts(result, "all_combinations_summary_*")
     second = time.time()
     while True:
         stem = result / f"all_combinations_summary_{time.strftime('%Y%m%d_%H%M%S', time.localtime(second))}"
