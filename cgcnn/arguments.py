@@ -101,14 +101,15 @@ def _given(words: Sequence[str]) -> dict:
 
 
 def _saved_flags(path: Path) -> dict:
-    """The flags of the run that a checkpoint belongs to; where it writes and how long is not among them."""
+    """The flags of the run that a checkpoint belongs to; where it writes, how long and on what is not among them."""
     from cgcnn import checkpoint
 
     content = checkpoint.read(path)
     if not isinstance(content.get("training"), dict) or not isinstance(content.get("args"), dict):
         raise DataError(f"{path}: a model, but no run to resume; use the checkpoint.pth.tar of the run")
     flags = explicit([".", *to_argv(content["args"])], where=str(path))
-    return {name: value for name, value in flags.items() if name not in ("max_time", "out_dir", "config")}
+    other = ("max_time", "out_dir", "config", "data_on_gpu")
+    return {name: value for name, value in flags.items() if name not in other}
 
 
 def _evaluated_flags(given: Mapping[str, object]) -> tuple[str, dict]:

@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from cgcnn import distributed
 from cgcnn.precision import full
 
 
 class BatchNorm(nn.BatchNorm1d):
-    """nn.BatchNorm1d with the statistics of the whole batch where processes have parts of it, on CPUs, too."""
+    """nn.BatchNorm1d with the statistics of the whole batch where processes have parts of it, on CPUs, too.
+
+    Of a row alone it has no statistics, and takes the running ones.
+    """
 
     def forward(self, x: Tensor) -> Tensor:
         """x (n, F) → (n, F)."""
         x = full(x)
         if self.training and distributed.is_divided():
             return _Divided.apply(x, self.weight, self.bias, self)
+        if self.training and len(x) == 1:  # a large crystal alone in its batch; torch's own layer raises
+            return functional.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
         return super().forward(x)
 
 

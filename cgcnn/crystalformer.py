@@ -180,7 +180,11 @@ class Crystalformer(MultiTaskNetwork):
 
     @torch.no_grad()
     def groups(self, batch: Batch) -> list[Group]:
-        """The crystals by their number of atoms."""
+        """The crystals by their number of atoms; distances and phases are never rounded to bfloat16."""
+        with torch.autocast(batch.distances.device.type, enabled=False):
+            return self._groups(batch)
+
+    def _groups(self, batch: Batch) -> list[Group]:
         count = batch.num_atoms
         first_atom = count.cumsum(0) - count
         degree = torch.bincount(batch.centres, minlength=len(batch.crystal))

@@ -5,6 +5,7 @@ What one of them decides by must be the same in all: numbers that were summed ov
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -12,13 +13,15 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from cgcnn.labels import DataError
+from cgcnn.reading import said
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-# How long to wait for a process that builds graphs or writes; one that is gone is noticed at once.
-_PATIENCE = timedelta(hours=12)
+# How long to wait for a process that reads data or writes; one that is gone is mostly noticed at once.
+_PATIENCE = timedelta(hours=1)
 _joined = False
+_speaks: bool | None = None
 _divided = False
 
 
@@ -41,6 +44,16 @@ def rank() -> int:
     return int(os.environ["RANK"]) if count() > 1 else 0
 
 
+def launcher() -> list[str]:
+    """The words of the torchrun command that this process belongs to."""
+    nodes = count() // local_count()
+    words = ["torchrun", f"--nproc-per-node={local_count()}"]
+    if nodes > 1:
+        place = f"{os.environ.get('MASTER_ADDR', 'HOST')}:29500"
+        words[1:1] = [f"--nnodes={nodes}", "--rdzv-backend=c10d", f"--rdzv-endpoint={place}"]
+    return words
+
+
 def is_first() -> bool:
     """Whether this process is the one that writes."""
     return rank() == 0
@@ -54,8 +67,15 @@ def refuse_several(command: str) -> None:
 
 def may_speak() -> bool:
     """Whether no process of the job has told yet why it ends: the first one does, for all of them."""
+    global _speaks
     if count() == 1:
         return True
+    if _speaks is None:
+        _speaks = _asks_first()
+    return _speaks
+
+
+def _asks_first() -> bool:
     from torch.distributed import TCPStore
 
     try:
@@ -67,13 +87,14 @@ def may_speak() -> bool:
 
 
 def device(kind: str) -> str:
-    """`cuda` → this process's GPU."""
+    """`cuda` → this process's GPU. Raises DataError where there is none for each."""
     if kind != "cuda" or count() == 1:
         return kind
     import torch
 
-    local = int(os.environ["LOCAL_RANK"])
-    torch.cuda.set_device(local % torch.cuda.device_count())
+    if local_count() > torch.cuda.device_count():
+        raise DataError(f"{local_count()} processes, and {torch.cuda.device_count()} GPUs: see --nproc-per-node")
+    torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
     return f"cuda:{torch.cuda.current_device()}"
 
 
@@ -91,9 +112,25 @@ def together(kind: str) -> Iterator[None]:
     _joined = True
     try:
         yield
+    except LostProcess:
+        raise
+    except BaseException:
+        may_speak()  # before the others miss this process, and tell no more than that
+        raise
     finally:
         _joined = False
         distributed.destroy_process_group()
+
+
+@contextmanager
+def by_itself() -> Iterator[None]:
+    """Within, this process shares nothing: the others are to wait for it."""
+    global _joined
+    before, _joined = _joined, False
+    try:
+        yield
+    finally:
+        _joined = before
 
 
 @contextmanager
@@ -149,12 +186,33 @@ def gathered(values: Tensor, places: Tensor, number: int) -> Tensor:
 
 def asked_by_any(asks: bool) -> bool:
     """Whether any of the processes asks for something; each has to call it, at the same point."""
+    return any(_numbers(int(asks)))
+
+
+def largest(number: int) -> int:
+    """The largest number that any of the processes gives; each has to call it, at the same point."""
+    return max(_numbers(number))
+
+
+def check_same(*content: bytes) -> None:
+    """Raises DataError where the processes do not have the same content; each has to call it, at the same point."""
+    digest = hashlib.blake2b(b"".join(content), digest_size=7).digest()
+    if len(set(_numbers(int.from_bytes(digest, "big")))) > 1:
+        raise DataError(
+            "the processes have read other crystals, labels or flags than each other: is a copy of the data on one "
+            "of the machines another one?"
+        )
+
+
+def _numbers(own: int) -> list[int]:
+    """The number of each process; of a process alone its own."""
     if not _joined:
-        return asks
+        return [own]
     import torch
 
-    flag = torch.tensor([float(asks)], device="cuda" if _is_nccl() else "cpu")
-    return _all_sum(flag).item() > 0
+    numbers = torch.zeros(count(), dtype=torch.int64, device="cuda" if _is_nccl() else "cpu")
+    numbers[rank()] = own
+    return _all_sum(numbers).tolist()
 
 
 def same_everywhere(model: nn.Module) -> None:
@@ -195,11 +253,11 @@ def sum_gradients(parameters: Sequence[nn.Parameter], extra: Mapping[str, Tensor
 
 
 def seed_step(seed: int, step: int) -> None:
-    """Random numbers of a step that differ between the processes, and are the same when a run is resumed."""
+    """Random numbers of a step, the same when a run is resumed, that differ where processes have parts of it."""
     if _joined:
         import torch
 
-        torch.manual_seed(hash((seed, step, rank())) % 2**63)
+        torch.manual_seed(hash((seed, step, rank() if _divided else 0)) % 2**63)
 
 
 def _is_nccl() -> bool:
@@ -221,4 +279,4 @@ def _losses_told() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:  # Gloo and NCCL have no error of their own for it
-        raise LostProcess("another process of the job has ended") from error
+        raise LostProcess(f"another process of the job has ended ({said(error)})") from error

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from argparse import Namespace
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -86,6 +86,7 @@ class Experiment:
             with taken_up(args.resume):
                 self._restore(saved, self.templates)
         with distributed.together(self.device):
+            distributed.check_same(*self._what_all_share())
             if distributed.is_first():
                 self._write_head()
             self.host = Collator(self.data.table, self.data.labels, self.data.global_features)
@@ -93,9 +94,20 @@ class Experiment:
             for k in range(len(self.done), len(self.splits)):
                 self._fit_split(k, self.templates[k], saved["training"] if saved and k == len(self.done) else None)
                 saved = None
-        if not distributed.is_first():
-            return RunResult(pd.DataFrame(), pd.DataFrame(), None, self.out.file("trained_model.pt"))
-        return finish(self, graph_seconds)
+            # the others wait: a machine that has ended its part does not end the job of the one that still writes
+            result = RunResult(pd.DataFrame(), pd.DataFrame(), None, self.out.file("trained_model.pt"))
+            if distributed.is_first():
+                with distributed.by_itself():
+                    result = finish(self, graph_seconds)
+            distributed.asked_by_any(False)
+        return result
+
+    def _what_all_share(self) -> Iterator[bytes]:
+        """What processes that train together have to have read alike."""
+        own = ("data_options", "cache_dir", "out_dir", "resume", "init_from")
+        yield repr([item for item in sorted(vars(self.args).items()) if item[0] not in own]).encode()
+        yield repr([self.data.ids, self.splits]).encode()
+        yield self.data.labels.tobytes()
 
     def _holds_data(self) -> bool:
         """Whether the graphs are to lie in the memory of the GPU: where they take less than half of what is free."""
@@ -193,10 +205,9 @@ class Experiment:
         )
 
     def _check_while_predicting(self) -> None:
-        # After a stop it begins anew: time does not end one that is all that a process has done. Processes that
-        # predict together are not at the same batch, and stop after it.
-        if not distributed.is_divided():
-            self.stop.check(by_time=self.has_trained)
+        # After a stop it begins anew: time does not end one that is all that a process has done.
+        if distributed.asked_by_any(self.stop.is_asked(by_time=self.has_trained)):
+            raise Interrupted(self.stop.reason)
 
     def _after_batch(self, trainer: Trainer, template: TrainedModel, logger) -> None:
         self.has_trained = True

@@ -8,8 +8,12 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cgcnn.labels import DataError
+
+if TYPE_CHECKING:
+    from filelock import FileLock
 
 try:
     import fcntl
@@ -109,7 +113,7 @@ def alone(lock: Path, check_stop: Callable[[], None], *, every: float = 0.5) -> 
     held = FileLock(lock)
     while not held.is_locked:
         try:
-            held.acquire(timeout=every)
+            _acquire(held, every)
         except Timeout:
             check_stop()
     try:
@@ -128,7 +132,7 @@ def held(lock: Path, taken: str, *, patience: float = 0.0) -> Iterator[None]:
 
     own = FileLock(lock)
     try:
-        own.acquire(timeout=patience)
+        _acquire(own, patience)
     except Timeout:
         raise DataError(taken) from None
     try:
@@ -137,6 +141,13 @@ def held(lock: Path, taken: str, *, patience: float = 0.0) -> Iterator[None]:
         with suppress(OSError):  # Windows removes no file that is open
             lock.unlink()
         own.release()
+
+
+def _acquire(lock: FileLock, seconds: float) -> None:
+    try:
+        lock.acquire(timeout=seconds)
+    except NotImplementedError:
+        raise DataError(f"{lock.lock_file}: this file system has no locks; see --out-dir and --cache-dir") from None
 
 
 def cache_folder(data: Path, given: str | None) -> Path:

@@ -181,7 +181,8 @@ class InfiniteAttention(nn.Module):
         variance = 1 / inverse  # (b, h, n, 1)
         lengths = group.lengths[:, None, None]
         decay = torch.exp(-0.5 * variance * lengths)  # (b, h, n, M)
-        sums = torch.einsum("bhim,bijm->bhij", decay, group.waves).clamp(min=1e-6)
+        with torch.autocast(decay.device.type, enabled=False):  # what is summed cancels
+            sums = torch.einsum("bhim,bijm->bhij", decay, group.waves).clamp(min=1e-6)
         factor = 1.5 * torch.log(2 * math.pi * variance) - torch.log(group.volume)[:, None, None, None]
         return (scores + factor + torch.log(sums)).softmax(dim=3) @ values
 

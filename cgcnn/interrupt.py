@@ -8,7 +8,10 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from cgcnn import distributed
 from cgcnn.flags import EXIT_STOPPED
+
+_SECONDS_OF_ECHOES = 5.0
 
 
 class Interrupted(Exception):  # noqa: N818 - nothing went wrong
@@ -34,7 +37,9 @@ class StopRequest:
 
     @property
     def reason(self) -> str:
-        return "the time of --max-time is over" if self.signal is None else "stopped by a signal"
+        if self.signal is not None:
+            return "stopped by a signal"
+        return "the time of --max-time is over" if self.is_asked() else "stopped in another process"
 
     @property
     def exit_status(self) -> int:
@@ -43,14 +48,23 @@ class StopRequest:
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        """SIGINT and SIGTERM ask for a stop; a second one stops at once."""
+        """SIGINT and SIGTERM ask for a stop; a second one stops at once.
+
+        Under torchrun not if it comes soon: queues send it to all processes, and torchrun to those it has started.
+        """
         if threading.current_thread() is not threading.main_thread():
             yield
             return
 
         def ask(number, frame):
-            self.signal = number
-            signal.signal(number, before[number])
+            now = time.monotonic()
+            if self.signal is None:
+                self.signal, self._since = number, now
+            elif now - self._since > _SECONDS_OF_ECHOES:
+                signal.signal(number, before[number])
+                signal.raise_signal(number)
+            if distributed.count() == 1:
+                signal.signal(number, before[number])
 
         before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
         try:

@@ -24,7 +24,8 @@ def segment_sum(values: Tensor, segment: Tensor, count: int) -> Tensor:
 
 def segment_mean(values: Tensor, segment: Tensor, sizes: Tensor) -> Tensor:
     """Mean of the rows of each segment: values (N, F), segment (N,), sizes (B,) → (B, F)."""
-    return segment_sum(values, segment, len(sizes)) / sizes.to(values.dtype)[:, None]
+    sums = segment_sum(values, segment, len(sizes))
+    return sums / sizes.to(sums.dtype)[:, None]
 
 
 def segment_softmax(scores: Tensor, segment: Tensor, count: int) -> Tensor:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
@@ -47,6 +49,8 @@ def loader(
         sampler=list(batches),
         batch_size=None,
         num_workers=workers,
+        multiprocessing_context="fork" if workers and sys.platform == "linux" else None,
+        worker_init_fn=_leave_signals,
         pin_memory=is_copied,
         collate_fn=_as_it_is,
         generator=torch.Generator(),
@@ -55,6 +59,12 @@ def loader(
 
 def _as_it_is(batch):
     return batch
+
+
+def _leave_signals(worker: int) -> None:
+    """A signal to all processes of a run is for the one that saves; the others end with it."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
 
 
 @torch.no_grad()
@@ -71,16 +81,19 @@ def raw_outputs(
     """Outputs of one network in evaluation mode for these crystals, rows (n,): task → (n,) or (n, C).
 
     batch_size, max_edges: see `divided`. check_stop is called before every batch; what it raises ends the
-    prediction. Processes that train together share the crystals, and each has all outputs in the end.
+    prediction. Processes that train together share the crystals, call it equally often, and each has all outputs
+    in the end.
     """
     training = model.training
     model.eval()
     outputs = []
     with distributed.dividing(len(rows)):
         places = distributed.part(torch.arange(len(rows)), collator.length["edges"][rows])
-        for part in divided(rows[places], collator.length, batch_size, max_edges):
+        parts = divided(rows[places], collator.length, batch_size, max_edges)
+        for k in range(distributed.largest(len(parts))):
             check_stop()
-            outputs.append(model(collator[part].to(device)))
+            if k < len(parts):
+                outputs.append(model(collator[parts[k]].to(device)))
         found = {name: torch.cat([out[name] for out in outputs]) for name in outputs[0]}
         found = {name: distributed.gathered(values, places, len(rows)).cpu() for name, values in found.items()}
     model.train(training)

@@ -43,6 +43,11 @@ def one_line(text: str) -> str:
     return text
 
 
+def said(error: BaseException, most: int = 200) -> str:
+    """What an error says, in one line of at most so many characters."""
+    return one_line(" ".join(str(error).split()))[:most]
+
+
 def printable(text: str) -> str:
     """A text, such as a file's name, as it can be printed and written into a table, whatever bytes it is made of."""
     if text.isprintable():

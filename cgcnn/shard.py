@@ -13,6 +13,7 @@ import os
 import shutil
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
@@ -172,7 +173,8 @@ class Shard:
         kept = {MARKER, *(self._file(name).name for name in self._marker.sizes)}
         for path in self.folder.iterdir():
             if path.name not in kept:
-                path.unlink(missing_ok=True)
+                with suppress(OSError):  # Windows and NFS keep what another run has open
+                    path.unlink()
 
     def remove(self) -> None:
         """Remove the folder, the marker first."""

@@ -180,11 +180,13 @@ class GraphStore:
         rows = np.fromiter(self.row_of.values(), dtype=np.int64, count=len(self.row_of)) - self._first[k]
         live = np.zeros(len(self._shards[k]), dtype=bool)
         live[rows[(rows >= 0) & (rows < len(live))]] = True
-        if live.any():
-            self._shards[k].compact(live)
-        else:
-            self._shards.pop(k).remove()
-        self._index()
+        try:
+            if live.any():
+                self._shards[k].compact(live)
+            else:
+                self._shards.pop(k).remove()
+        finally:
+            self._index()
 
     def _place(self, row: int) -> tuple[int, int]:
         """The shard of a row of the store, and its row there."""

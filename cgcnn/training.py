@@ -236,6 +236,10 @@ class Trainer:
     def _averages_now(self) -> bool:
         return bool(self.settings.ema) or self.epoch >= self.settings.schedule.epochs - self.settings.swa
 
+    @property
+    def _is_on_gpu(self) -> bool:
+        return torch.device(self.device).type == "cuda"
+
     def state_dict(self) -> dict:
         """Everything that decides how training goes on; plain types and tensors."""
         return {
@@ -245,7 +249,7 @@ class Trainer:
             "adaptive": None if self.adaptive is None else self.adaptive.history,
             "weights": self.loss.weights,
             "rng": torch.get_rng_state(),
-            "cuda_rng": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+            "cuda_rng": [torch.cuda.get_rng_state(self.device)] if self._is_on_gpu else [],
             "epoch": self.epoch,
             "batch": self.batch,
             "steps": self.steps,
@@ -265,8 +269,8 @@ class Trainer:
             self.adaptive.history = state["adaptive"]
         self.loss.weights = dict(state["weights"])
         torch.set_rng_state(state["rng"].cpu())
-        if state["cuda_rng"] and torch.cuda.is_available():
-            torch.cuda.set_rng_state_all([s.cpu() for s in state["cuda_rng"]])
+        if state["cuda_rng"] and self._is_on_gpu:
+            torch.cuda.set_rng_state(state["cuda_rng"][0].cpu(), self.device)
         self.epoch, self.batch = int(state["epoch"]), int(state["batch"])
         # what an earlier version saved does not say them
         self.steps = state.get("steps", self.epoch * len(self._divided(self.rows)) + self.batch)

@@ -14,6 +14,7 @@ from cgcnn.crystal import Crystal
 from cgcnn.crystalformer import Crystalformer, CrystalformerConfig
 from cgcnn.features import learned_elements
 from cgcnn.graph import GraphSettings, build_graph
+from cgcnn.precision import autocast
 from cgcnn.tasks import CLASSIFICATION, Task, TaskSet
 
 TASKS = TaskSet((Task("bulk"), Task("kind", CLASSIFICATION, classes=("a", "b", "c"))))
@@ -261,3 +262,13 @@ def test_images_are_those_of_a_brute_force_sum():
         mine = (centre == i) & (graph.neighbours == j)
         found = (graph.distances[mine] * graph.multiplicity[mine]).sum()
         assert found == pytest.approx(r[i, j][r[i, j] <= 5.0].sum(), rel=1e-6)
+
+
+def test_distances_and_phases_are_never_bfloat16():
+    model = network(domain="real-reci")
+    batch = batch_of([random_crystal(1, 5), random_crystal(2, 3)], settings_of())
+    with autocast("cpu", "bf16"):
+        rounded = model.groups(batch)
+    for group, exact in zip(rounded, model.groups(batch), strict=True):
+        for name in ("squared", "basis", "waves", "lengths"):
+            assert torch.equal(getattr(group, name), getattr(exact, name)), name

@@ -15,8 +15,10 @@ from cgcnn.csgnn import CSGConfig, EdgeIsomorphism
 from cgcnn.labels import DataError
 from cgcnn.layers import GatedConvolution
 from cgcnn.losses import AdaptiveWeights
+from cgcnn.prediction import raw_outputs
 
 ATOM, EDGE = 4, 3
+SEED_STEP = distributed.seed_step  # which `Threads` replace
 
 
 class Threads:
@@ -224,6 +226,71 @@ def test_a_weight_that_no_process_used_stays_without_gradient(threads):
 def test_one_that_asks_is_heard_by_all(threads):
     assert threads(3).run(lambda rank: distributed.asked_by_any(rank == 1)) == [True] * 3
     assert threads(3).run(lambda rank: distributed.asked_by_any(False)) == [False] * 3
+
+
+def test_random_numbers_differ_where_a_batch_is_divided_and_only_there(threads, monkeypatch):
+    seeds, team = {}, threads(2)
+    monkeypatch.setattr(distributed, "seed_step", SEED_STEP)
+    monkeypatch.setattr(torch, "manual_seed", lambda seed: seeds.setdefault(rows, []).append(seed))
+    for rows in (1, 2):
+
+        def one(rank, rows=rows):
+            with distributed.dividing(rows):
+                distributed.seed_step(7, 3)
+
+        team.run(one)
+    assert len(set(seeds[1])) == 1 and len(set(seeds[2])) == 2
+
+
+def test_parts_of_unequal_numbers_of_batches_ask_equally_often(threads):
+    """A stop in one process is one of all, at the same batch."""
+    one = trainer()
+    lengths = one.collator.length["edges"].tolist()
+    alone = raw_outputs(one.model, one.collator, one.rows, batch_size=64)
+    calls = [[], []]
+    team = threads(2)
+
+    def predict(rank):
+        model = copy.deepcopy(one.model)
+        options = {"batch_size": 64, "max_edges": max(lengths) + 1}
+        ask = lambda: calls[rank].append(distributed.asked_by_any(rank == 0 and len(calls[0]) == 1))  # noqa: E731
+        return raw_outputs(model, one.collator, one.rows, check_stop=ask, **options)
+
+    found = team.run(predict)
+    assert calls[0] == calls[1] and calls[0][:3] == [False, True, False]
+    for each in found:
+        for name, values in alone.items():
+            torch.testing.assert_close(each[name], values, rtol=1e-4, atol=1e-6)
+
+
+def test_processes_that_read_other_data_are_refused(threads):
+    threads(2).run(lambda rank: distributed.check_same(b"ids", b"labels"))
+    with pytest.raises(DataError, match="other crystals, labels or flags"):
+        threads(2).run(lambda rank: distributed.check_same(b"ids", b"labels"[rank:]))
+
+
+def test_within_by_itself_a_process_shares_nothing(threads):
+    def one(rank):
+        with distributed.by_itself(), distributed.dividing(9):
+            return distributed.is_divided(), distributed.largest(rank)
+
+    assert threads(1).run(one) == [(False, 0)]
+
+
+def test_a_row_alone_is_normalised_by_the_running_statistics():
+    norm = BatchNorm(3)
+    norm(torch.randn(50, 3) * 4 + 2)
+    before = copy.deepcopy(norm.state_dict())
+    row = torch.randn(1, 3)
+    assert torch.equal(norm(row), norm.eval()(row))
+    assert all(torch.equal(value, before[name]) for name, value in norm.state_dict().items())
+
+
+def test_more_processes_than_gpus_are_refused(monkeypatch):
+    monkeypatch.setattr(distributed, "count", lambda: 4)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    with pytest.raises(DataError, match="4 processes, and 2 GPUs: see --nproc-per-node"):
+        distributed.device("cuda")
 
 
 def test_alone_nothing_is_summed():

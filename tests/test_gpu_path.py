@@ -7,6 +7,7 @@ from torch import nn
 
 from cgcnn.cli import train_command
 from cgcnn.precision import autocast, full
+from cgcnn.training import Trainer
 
 SMALL = ("--epochs", 2, "--batch-size", 5, "--threads", 1, "--val-size", 3, "--test-size", 3)
 NETWORKS = {
@@ -88,4 +89,26 @@ def test_a_gpu_learns_what_a_cpu_learns(model, folder, tmp_path):
     checkpoint = tmp_path / "data-on-gpu" / "checkpoint.pth.tar"
     train(folder, tmp_path / "data-on-gpu", "--resume", checkpoint, "--epochs", 3)
     assert predict(tmp_path / "data-on-gpu" / "model_best.pth.tar", folder, tmp_path / "new.csv").status == 0
-    train_on_gpu(folder, tmp_path / "cpu", "--resume", tmp_path / "cpu" / "checkpoint.pth.tar", "--epochs", 3)
+    resumed = ("--resume", tmp_path / "cpu" / "checkpoint.pth.tar", "--no-disable-cuda", "--epochs", 3)
+    train_on_gpu(folder, tmp_path / "cpu", *resumed)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_run_with_its_data_on_a_gpu_goes_on_without(folder, tmp_path):
+    train(folder, tmp_path, *SMALL, *NETWORKS["csginn"])
+    path = tmp_path / "checkpoint.pth.tar"
+    content = torch.load(path, weights_only=True)
+    content["args"] |= {"data_on_gpu": True, "disable_cuda": False}
+    content["training"]["trainer"]["cuda_rng"] = [torch.get_rng_state()] * 4
+    torch.save(content, path)
+    train(folder, tmp_path, "--resume", path, "--epochs", 3)
+
+
+def test_a_full_gpu_is_told(folder, tmp_path, monkeypatch):
+    def full(trainer):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nGPU 0 has …")
+
+    monkeypatch.setattr(Trainer, "run", full)
+    line = refused(train_command, folder, "--out-dir", tmp_path, *SMALL)
+    assert "the GPU's memory is full (CUDA out of memory. Tried to allocate 2.00 GiB." in line
+    assert "--no-data-on-gpu" in line and line.count("\n") == 1

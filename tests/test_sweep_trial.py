@@ -131,3 +131,10 @@ def test_a_stop_while_waiting_for_such_a_process_reaches_it(folder, tmp_path):
     first.join(30)
     assert [outcome.how for outcome in outcomes] == [STOPPED]
     assert len(calls(folder)) == 1
+
+
+def test_each_worker_has_a_gpu_of_its_own(monkeypatch):
+    for seen, told in ((["2", "5"], ["2", "5", "2"]), (["0"], [None] * 3), ([], [None] * 3)):
+        monkeypatch.setattr(sweep_trial, "_gpus", lambda seen=seen: seen)
+        monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+        assert [sweep_trial._environment(k).get("CUDA_VISIBLE_DEVICES") for k in range(3)] == told

@@ -107,10 +107,17 @@ def test_a_killed_process_ends_the_job_with_a_line_and_a_checkpoint(folder, tmp_
     assert (again.status, "saved. Go on with" in again.out) == (75, True)
 
 
-def test_a_signal_stops_and_saves(folder, tmp_path):
-    job = torchrun(folder, *FLAGS, *SMALL, "--epochs", 100_000, "--out-dir", tmp_path)
+@pytest.mark.parametrize("whom", ["torchrun", "all"])
+def test_a_signal_stops_and_saves(whom, folder, tmp_path):
+    """Queues send it to all processes, those that make batches, too; torchrun sends it again to those it started."""
+    job = torchrun(folder, *FLAGS, *SMALL, "--workers", 1, "--epochs", 100_000, "--out-dir", tmp_path)
     wait_for(tmp_path / "checkpoint.pth.tar")
-    job.terminate()
+    if whom == "all":
+        for pid in processes_of(job).values():
+            os.kill(pid, signal.SIGTERM)
+        os.killpg(job.pid, signal.SIGTERM)
+    else:
+        job.terminate()
     ran = finished(job)
     assert ran.out.count("saved. Go on with: torchrun --nproc-per-node=2 main.py") == 1, ran.out
     assert torch.load(tmp_path / "checkpoint.pth.tar", weights_only=True)["training"]["trainer"]["steps"] > 0

@@ -134,7 +134,7 @@ class Sweep:
 
     def _work_in_threads(self) -> None:
         """Raises what ended a worker, and KeyboardInterrupt for a second Ctrl-C."""
-        workers = [threading.Thread(target=self._work) for _ in range(self.flags.jobs)]
+        workers = [threading.Thread(target=self._work, args=(k,)) for k in range(self.flags.jobs)]
         for worker in workers:
             worker.start()
         try:
@@ -156,13 +156,13 @@ class Sweep:
         if self._error:
             raise self._error
 
-    def _work(self) -> None:
-        """Take trials until none is left, here or in the hands of a worker that may die."""
+    def _work(self, number: int) -> None:
+        """Worker `number`: take trials until none is left, here or in the hands of a worker that may die."""
         is_told = False
         try:
             while not self._is_stopped():
                 if claim := self.queue.take(self.plan):
-                    self._run_trial(claim)
+                    self._run_trial(claim, number)
                     continue
                 running = sum(entry.state == "running" for entry in self.queue.entries())
                 if not running:
@@ -182,13 +182,13 @@ class Sweep:
             raise Killed
         return self._stopping.is_set()
 
-    def _run_trial(self, claim: Claim) -> None:
+    def _run_trial(self, claim: Claim, worker: int) -> None:
         flags, one = self.flags, claim.combination
         folder = flags.folder / f"trial_{one.key}"
         words = [*flags.command(one.values), "--threads", str(flags.threads)]
         note = {"folder": folder.relative_to(flags.out_dir).as_posix(), "host": socket.gethostname()}
         try:
-            outcome = run_trial(words, folder, self._is_stopped)
+            outcome = run_trial(words, folder, self._is_stopped, worker=worker)
         except Killed:
             self.queue.drop(claim, STOPPED, note)
             raise

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import signal
 import socket
@@ -50,9 +51,10 @@ class Outcome:
     facts: dict[str, float] = field(default_factory=dict)
 
 
-def run_trial(words: Sequence[str], folder: Path, is_stopped: Callable[[], bool]) -> Outcome:
+def run_trial(words: Sequence[str], folder: Path, is_stopped: Callable[[], bool], *, worker: int = 0) -> Outcome:
     """Run main.py with these words in `folder`, from its checkpoint if there is one, and wait for its end.
 
+    worker: the number of the one that runs it; of several GPUs each worker has its own, as far as they suffice.
     is_stopped: whether it should save and stop; it may raise Killed, which ends the process at once. A process of
     an earlier start that still trains in this folder, because only its worker was killed, is waited for.
     """
@@ -72,7 +74,7 @@ def run_trial(words: Sequence[str], folder: Path, is_stopped: Callable[[], bool]
                 stdin=subprocess.DEVNULL,
                 stdout=file,
                 stderr=subprocess.STDOUT,
-                env=_environment(),
+                env=_environment(worker),
                 pass_fds=[lock] if lock else [],
             )
             if lock:
@@ -92,8 +94,19 @@ def _main() -> list[str]:
     return [sys.executable, "-c", "import sys; from cgcnn.cli import train_command; sys.exit(train_command())"]
 
 
-def _environment() -> dict[str, str]:
-    return {**os.environ, "PYTHONUNBUFFERED": "1"}
+def _environment(worker: int) -> dict[str, str]:
+    gpus = _gpus()
+    own = {"CUDA_VISIBLE_DEVICES": gpus[worker % len(gpus)]} if len(gpus) > 1 else {}
+    return {**os.environ, "PYTHONUNBUFFERED": "1", **own}
+
+
+@functools.cache
+def _gpus() -> list[str]:
+    """The GPUs that this process sees, as a process that it starts is told of them."""
+    import torch
+
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    return visible.split(",") if visible else [str(k) for k in range(torch.cuda.device_count())]
 
 
 @contextlib.contextmanager
