@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cgcnn import distributed
+from cgcnn import job
 from cgcnn.arguments import normalise, parse_training
 from cgcnn.flag_kinds import as_flag
 from cgcnn.flags import EXIT_BAD_INPUT
@@ -26,7 +26,7 @@ def run_script(function: Callable[[Sequence[str]], int], argv: Sequence[str] | N
     try:
         return function(sys.argv[1:] if argv is None else argv)
     except DataError as error:
-        for line in str(error).splitlines() if distributed.may_speak() else ():
+        for line in str(error).splitlines() if job.may_speak() else ():
             print(f"error: {line}", file=sys.stderr)
         return EXIT_BAD_INPUT
     except KeyboardInterrupt:
@@ -41,7 +41,7 @@ def run_script(function: Callable[[Sequence[str]], int], argv: Sequence[str] | N
         return EXIT_BAD_INPUT
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
-        if distributed.may_speak():
+        if job.may_speak():
             print(f"error: {where}{error.strerror or error}", file=sys.stderr)
         return 1
 
@@ -55,7 +55,7 @@ def train(args: argparse.Namespace) -> RunResult:
     """One run, those of a learning curve or a transfer study, or the test of a model."""
     several = [name for name in ("evaluate", "transfer_study", "learning_curve") if getattr(args, name) is not None]
     if several:
-        distributed.refuse_several(as_flag(several[0]))
+        job.refuse_several(as_flag(several[0]))
     if args.evaluate is not None:
         from cgcnn.evaluate import evaluate
 
@@ -90,7 +90,7 @@ def _train(argv: Sequence[str]) -> int:
 
 
 def _compare(argv: Sequence[str]) -> int:
-    distributed.refuse_several("--compare")
+    job.refuse_several("--compare")
     from cgcnn.sweep.compare import parse_comparison
 
     flags = parse_comparison(argv)
@@ -100,7 +100,7 @@ def _compare(argv: Sequence[str]) -> int:
 
 
 def _predict(argv: Sequence[str]) -> int:
-    distributed.refuse_several("predict.py")
+    job.refuse_several("predict.py")
     from cgcnn.screening.flags import parse_prediction
     from cgcnn.workers import warm_up
 
@@ -113,7 +113,7 @@ def _predict(argv: Sequence[str]) -> int:
 
 
 def _sweep(argv: Sequence[str]) -> int:
-    distributed.refuse_several("grid_search.py")
+    job.refuse_several("grid_search.py")
     from cgcnn.sweep.flags import parse_sweep
 
     flags = parse_sweep(argv)

@@ -1,4 +1,4 @@
-"""The processes that train one network together, as torchrun starts them. A process alone does none of it.
+"""What the processes of a job that train one network together share. A process alone does none of it.
 
 What one of them decides by must be the same in all: numbers that were summed over them, or the data and the seed.
 """
@@ -6,12 +6,12 @@ What one of them decides by must be the same in all: numbers that were summed ov
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+from cgcnn import job
 from cgcnn.labels import DataError
 from cgcnn.reading import said
 
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 # How long to wait for a process that reads data or writes; one that is gone is mostly noticed at once.
 _PATIENCE = timedelta(hours=1)
 _joined = False
-_speaks: bool | None = None
 _divided = False
 
 
@@ -29,80 +28,11 @@ class LostProcess(Exception):  # noqa: N818 - of another process
     """Another process of the job has ended."""
 
 
-def count() -> int:
-    """How many processes torchrun has started."""
-    return int(os.environ.get("WORLD_SIZE", "1")) if "TORCHELASTIC_RUN_ID" in os.environ else 1
-
-
-def local_count() -> int:
-    """How many of them are on this machine."""
-    return int(os.environ.get("LOCAL_WORLD_SIZE", count()))
-
-
-def rank() -> int:
-    """The number of this process among them; 0 writes all files and says what there is to say."""
-    return int(os.environ["RANK"]) if count() > 1 else 0
-
-
-def launcher() -> list[str]:
-    """The words of the torchrun command that this process belongs to."""
-    nodes = count() // local_count()
-    words = ["torchrun", f"--nproc-per-node={local_count()}"]
-    if nodes > 1:
-        place = f"{os.environ.get('MASTER_ADDR', 'HOST')}:29500"
-        words[1:1] = [f"--nnodes={nodes}", "--rdzv-backend=c10d", f"--rdzv-endpoint={place}"]
-    return words
-
-
-def is_first() -> bool:
-    """Whether this process is the one that writes."""
-    return rank() == 0
-
-
-def refuse_several(command: str) -> None:
-    """Raises DataError for a command that torchrun has nothing to share of."""
-    if count() > 1:
-        raise DataError(f"{command} is no training run: start it without torchrun")
-
-
-def may_speak() -> bool:
-    """Whether no process of the job has told yet why it ends: the first one does, for all of them."""
-    global _speaks
-    if count() == 1:
-        return True
-    if _speaks is None:
-        _speaks = _asks_first()
-    return _speaks
-
-
-def _asks_first() -> bool:
-    from torch.distributed import TCPStore
-
-    try:
-        host, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
-        store = TCPStore(host, port, is_master=False, timeout=timedelta(seconds=5))
-        return store.add(f"cgcnn/told/{os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}", 1) == 1
-    except (KeyError, RuntimeError, ValueError):
-        return is_first()
-
-
-def device(kind: str) -> str:
-    """`cuda` → this process's GPU. Raises DataError where there is none for each."""
-    if kind != "cuda" or count() == 1:
-        return kind
-    import torch
-
-    if local_count() > torch.cuda.device_count():
-        raise DataError(f"{local_count()} processes, and {torch.cuda.device_count()} GPUs: see --nproc-per-node")
-    torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-    return f"cuda:{torch.cuda.current_device()}"
-
-
 @contextmanager
 def together(kind: str) -> Iterator[None]:
     """Within, the processes know each other: NCCL between GPUs, Gloo between CPUs. Raises LostProcess."""
     global _joined
-    if count() == 1:
+    if job.count() == 1:
         yield
         return
     from torch import distributed
@@ -115,7 +45,7 @@ def together(kind: str) -> Iterator[None]:
     except LostProcess:
         raise
     except BaseException:
-        may_speak()  # before the others miss this process, and tell no more than that
+        job.may_speak()  # before the others miss this process, and tell no more than that
         raise
     finally:
         _joined = False
@@ -137,7 +67,7 @@ def by_itself() -> Iterator[None]:
 def dividing(rows: int) -> Iterator[None]:
     """Within, each process has a part of a batch of so many crystals, or all of it if they are too few."""
     global _divided
-    _divided = _joined and rows >= count()
+    _divided = _joined and rows >= job.count()
     try:
         yield
     finally:
@@ -159,8 +89,8 @@ def part(rows: Tensor, sizes: Tensor) -> Tensor:
     import torch
 
     order = torch.argsort(sizes, descending=True, stable=True)
-    turn = torch.arange(len(rows)) % (2 * count())
-    return rows[order[torch.minimum(turn, 2 * count() - 1 - turn) == rank()].sort().values]
+    turn = torch.arange(len(rows)) % (2 * job.count())
+    return rows[order[torch.minimum(turn, 2 * job.count() - 1 - turn) == job.rank()].sort().values]
 
 
 def summed(values: Tensor) -> Tensor:
@@ -172,8 +102,8 @@ def from_each(values: Tensor) -> Tensor:
     """The values (k,) of each process, (P, k), the same in all; of a batch that is not divided its own, (1, k)."""
     if not _divided:
         return values[None]
-    whole = values.new_zeros((count(), *values.shape))
-    whole[rank()] = values
+    whole = values.new_zeros((job.count(), *values.shape))
+    whole[job.rank()] = values
     return _all_sum(whole)
 
 
@@ -210,8 +140,8 @@ def _numbers(own: int) -> list[int]:
         return [own]
     import torch
 
-    numbers = torch.zeros(count(), dtype=torch.int64, device="cuda" if _is_nccl() else "cpu")
-    numbers[rank()] = own
+    numbers = torch.zeros(job.count(), dtype=torch.int64, device="cuda" if _is_nccl() else "cpu")
+    numbers[job.rank()] = own
     return _all_sum(numbers).tolist()
 
 
@@ -257,7 +187,7 @@ def seed_step(seed: int, step: int) -> None:
     if _joined:
         import torch
 
-        torch.manual_seed(hash((seed, step, rank() if _divided else 0)) % 2**63)
+        torch.manual_seed(hash((seed, step, job.rank() if _divided else 0)) % 2**63)
 
 
 def _is_nccl() -> bool:

@@ -15,7 +15,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from cgcnn import augment, checkpoint, distributed
+from cgcnn import augment, checkpoint, distributed, job
 from cgcnn.announcement import announce, record_data
 from cgcnn.augmented import AugmentedCollator
 from cgcnn.batch import Collator
@@ -44,10 +44,10 @@ class Experiment:
     """A run of main.py. `run` does it all; what it holds between epochs is what a checkpoint keeps."""
 
     def __init__(self, args: Namespace, say: Callable[[str], None] = print) -> None:
-        self.args, self.say = args, say if distributed.is_first() else lambda _: None
+        self.args, self.say = args, say if job.is_first() else lambda _: None
         self.begun = time.monotonic()
         self.out = Outputs(Path(args.out_dir), run_id(args))
-        self.device = distributed.device("cuda" if torch.cuda.is_available() and not args.disable_cuda else "cpu")
+        self.device = job.device("cuda" if torch.cuda.is_available() and not args.disable_cuda else "cpu")
         self.done: list[SplitResult] = []
         self.current = SplitResult()
         self.stop = StopRequest(args.max_time)
@@ -65,10 +65,8 @@ class Experiment:
         args = self.args
         if args.threads:
             torch.set_num_threads(args.threads)
-        if args.batch_size < distributed.count():
-            raise DataError(
-                f"--batch-size {args.batch_size} has no crystal for each of {distributed.count()} processes"
-            )
+        if args.batch_size < job.count():
+            raise DataError(f"--batch-size {args.batch_size} has no crystal for each of {job.count()} processes")
         if args.data_on_gpu and not self.device.startswith("cuda"):
             raise DataError("--data-on-gpu: there is no GPU, or --disable-cuda")
         saved = checkpoint.read(Path(args.resume)) if args.resume else None
@@ -87,7 +85,7 @@ class Experiment:
                 self._restore(saved, self.templates)
         with distributed.together(self.device):
             distributed.check_same(*self._what_all_share())
-            if distributed.is_first():
+            if job.is_first():
                 self._write_head()
             self.host = Collator(self.data.table, self.data.labels, self.data.global_features)
             self.collator = self.host.resident(self.device) if self._holds_data() else self.host
@@ -96,7 +94,7 @@ class Experiment:
                 saved = None
             # the others wait: a machine that has ended its part does not end the job of the one that still writes
             result = RunResult(pd.DataFrame(), pd.DataFrame(), None, self.out.file("trained_model.pt"))
-            if distributed.is_first():
+            if job.is_first():
                 with distributed.by_itself():
                     result = finish(self, graph_seconds)
             distributed.asked_by_any(False)
@@ -127,9 +125,7 @@ class Experiment:
 
     def _fit_split(self, k: int, template: TrainedModel, saved: Mapping | None) -> None:
         """Train the networks of split k, from the saved state if there is one."""
-        logger = (
-            setup_logger(self.out.run_id, k + 1, self.out.result / "log") if distributed.is_first() else no_logger()
-        )
+        logger = setup_logger(self.out.run_id, k + 1, self.out.result / "log") if job.is_first() else no_logger()
         with taken_up(self.args.resume):
             self.current = SplitResult.from_dict(saved["current"]) if saved else SplitResult()
         try:
@@ -231,7 +227,7 @@ class Experiment:
 
     def _save(self, trainer: Trainer, template: TrainedModel) -> None:
         self.has_saved, self.saved = True, time.monotonic()
-        if not distributed.is_first():
+        if not job.is_first():
             return
         content = template.with_states([trainer.model.state_dict()]).to_dict()
         content |= {
@@ -272,7 +268,7 @@ class Experiment:
         if self.args.ensemble > 1:
             name += f" network {member + 1}/{self.args.ensemble}"
         total = self.args.epochs
-        is_off = None if distributed.is_first() else True  # None: where the output is no terminal
+        is_off = None if job.is_first() else True  # None: where the output is no terminal
         with tqdm(
             total=total, initial=trainer.epoch, desc=name, unit="epoch", disable=is_off, leave=False
         ) as self.bar:

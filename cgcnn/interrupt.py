@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from cgcnn import distributed
+from cgcnn import job
 from cgcnn.flags import EXIT_STOPPED
 
 _SECONDS_OF_ECHOES = 5.0
@@ -63,7 +63,7 @@ class StopRequest:
             elif now - self._since > _SECONDS_OF_ECHOES:
                 signal.signal(number, before[number])
                 signal.raise_signal(number)
-            if distributed.count() == 1:
+            if job.count() == 1:
                 signal.signal(number, before[number])
 
         before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}

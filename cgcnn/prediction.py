@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import signal
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from cgcnn import distributed
-from cgcnn.batch import Collator, divided
+from cgcnn.batch import Batch, Collator, divided
 from cgcnn.tasks import CLASSIFICATION, Normalizer, TaskSet
 
 
@@ -34,7 +35,7 @@ class GapRule:
 
 def loader(
     collator: Collator, batches: Iterable[Tensor], *, workers: int = 0, device: torch.device | str = "cpu"
-) -> DataLoader:
+) -> Iterator[Batch]:
     """The batches of these rows, made in this process or ahead of time by `workers` others.
 
     On their way to a GPU they lie in pinned memory, from which they are copied while it computes, and are made by
@@ -44,27 +45,35 @@ def loader(
     is_copied = torch.device(device).type == "cuda" and not is_resident
     workers = 0 if is_resident else max(workers, 2 * is_copied)
     # The generator is its own: drawing from torch's would make a run depend on how often it is resumed.
-    return DataLoader(
+    made = DataLoader(
         collator,
         sampler=list(batches),
         batch_size=None,
         num_workers=workers,
         multiprocessing_context="fork" if workers and sys.platform == "linux" else None,
-        worker_init_fn=_leave_signals,
         pin_memory=is_copied,
         collate_fn=_as_it_is,
         generator=torch.Generator(),
     )
+    with _signals_held():
+        return iter(made)
 
 
 def _as_it_is(batch):
     return batch
 
 
-def _leave_signals(worker: int) -> None:
-    """A signal to all processes of a run is for the one that saves; the others end with it."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
+@contextmanager
+def _signals_held() -> Iterator[None]:
+    """Processes that are started within leave signals to the one that saves, and end with it."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @torch.no_grad()

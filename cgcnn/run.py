@@ -11,7 +11,7 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from cgcnn import distributed
+from cgcnn import distributed, job
 from cgcnn.experiment import Experiment
 from cgcnn.flags import EXIT_STOPPED
 from cgcnn.interrupt import Interrupted
@@ -26,7 +26,7 @@ def run(args: Namespace, say: Callable[[str], None] = print) -> RunResult:
     experiment = Experiment(args, say)
     path = experiment.out.top("checkpoint.pth.tar")
     try:
-        with experiment.stop.listening(), experiment.out.alone() if distributed.is_first() else nullcontext():
+        with experiment.stop.listening(), experiment.out.alone() if job.is_first() else nullcontext():
             return experiment.run()
     except Interrupted as stop:
         way_on = f"saved. Go on with: {_command_that_resumes(args, path)}"
@@ -37,7 +37,7 @@ def run(args: Namespace, say: Callable[[str], None] = print) -> RunResult:
     except distributed.LostProcess as lost:
         saved = path if experiment.has_saved else args.resume
         way_on = f"Go on with: {_command_that_resumes(args, saved)}" if saved else "nothing was saved yet"
-        if distributed.may_speak():
+        if job.may_speak():
             say(f"{lost}; {way_on}")
         return RunResult(pd.DataFrame(), pd.DataFrame(), None, path, EXIT_STOPPED)
     except TrainingError as error:
@@ -54,6 +54,6 @@ def run(args: Namespace, say: Callable[[str], None] = print) -> RunResult:
 
 
 def _command_that_resumes(args: Namespace, path: str | Path) -> str:
-    start = ["python"] if distributed.count() == 1 else distributed.launcher()
+    start = ["python"] if job.count() == 1 else job.launcher()
     words = [*start, "main.py", args.data_options[0], "--resume", str(path)]
     return shlex.join(words if args.out_dir == "." else [*words, "--out-dir", args.out_dir])

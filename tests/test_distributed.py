@@ -9,7 +9,7 @@ import torch
 from test_training import trainer
 from torch import nn
 
-from cgcnn import distributed
+from cgcnn import distributed, job
 from cgcnn.batch_norm import BatchNorm
 from cgcnn.csgnn import CSGConfig, EdgeIsomorphism
 from cgcnn.labels import DataError
@@ -27,8 +27,8 @@ class Threads:
     def __init__(self, monkeypatch, count: int) -> None:
         self.count, self.own = count, threading.local()
         self.barrier, self.values = threading.Barrier(count, timeout=20), [None] * count
-        monkeypatch.setattr(distributed, "count", lambda: count)
-        monkeypatch.setattr(distributed, "rank", lambda: self.own.rank)
+        monkeypatch.setattr(job, "count", lambda: count)
+        monkeypatch.setattr(job, "rank", lambda: self.own.rank)
         monkeypatch.setattr(distributed, "_all_sum", self.sum)
         monkeypatch.setattr(distributed, "_joined", True)
         monkeypatch.setattr(distributed, "_is_nccl", lambda: False)
@@ -287,10 +287,10 @@ def test_a_row_alone_is_normalised_by_the_running_statistics():
 
 
 def test_more_processes_than_gpus_are_refused(monkeypatch):
-    monkeypatch.setattr(distributed, "count", lambda: 4)
+    monkeypatch.setattr(job, "count", lambda: 4)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     with pytest.raises(DataError, match="4 processes, and 2 GPUs: see --nproc-per-node"):
-        distributed.device("cuda")
+        job.device("cuda")
 
 
 def test_alone_nothing_is_summed():
@@ -298,10 +298,10 @@ def test_alone_nothing_is_summed():
     assert distributed.summed(values) is values
     assert torch.equal(distributed.from_each(values), values[None])
     assert not distributed.is_divided()
-    assert distributed.count() == 1 and distributed.is_first() and distributed.may_speak()
+    assert job.count() == 1 and job.is_first() and job.may_speak()
 
 
 def test_what_torchrun_cannot_share_is_refused(monkeypatch):
-    monkeypatch.setattr(distributed, "count", lambda: 2)
+    monkeypatch.setattr(job, "count", lambda: 2)
     with pytest.raises(DataError, match=r"predict\.py is no training run"):
-        distributed.refuse_several("predict.py")
+        job.refuse_several("predict.py")
