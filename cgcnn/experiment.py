@@ -31,7 +31,7 @@ from cgcnn.prediction import GapRule, predict_rows
 from cgcnn.prepare import splits_of_run, training_loss, untrained_model, validation
 from cgcnn.report import Outputs
 from cgcnn.results import RunResult, finish
-from cgcnn.resume import SplitResult, check_same_run, taken_up
+from cgcnn.resume import SplitResult, check_same_features, check_same_run, taken_up
 from cgcnn.settings import fit_settings, write_config
 from cgcnn.training import Trainer
 from cgcnn.transfer import freeze_body, take_over
@@ -133,6 +133,8 @@ class Experiment:
                 trainer = self._trainer(k, member, template, logger)
                 if saved is not None:
                     with taken_up(self.args.resume):
+                        before, now = saved["trainer"]["model"], trainer.model.state_dict()
+                        check_same_features(self.args.resume, before, now)
                         trainer.load_state_dict(saved["trainer"])
                     saved = None
                 try:

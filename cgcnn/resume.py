@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+import torch
 from torch import Tensor
 
 from cgcnn.dataset import Dataset
@@ -117,6 +118,16 @@ def check_same_run(
         raise DataError(f"{path}: a checkpoint of other crystals, or of another split of them")
     if not _same_scales(saved["normalizers"], described[finished]["normalizers"]):
         raise DataError(f"{path}: a checkpoint of other labels of these crystals")
+
+
+def check_same_features(path: str, before: Mapping[str, Tensor], now: Mapping[str, Tensor]) -> None:
+    """Raises DataError where the numbers of whole crystals in the training part are not those of the checkpoint.
+
+    before, now: states of the network, which hold their mean and deviation.
+    """
+    for name in ("global_mean", "global_std"):
+        if name in now and not torch.allclose(before[name].cpu(), now[name].cpu(), rtol=1e-4, atol=1e-6):
+            raise DataError(f"{path}: a checkpoint of other --crystal-features or --global-features of these crystals")
 
 
 def _network(model: Mapping) -> tuple:

@@ -281,6 +281,19 @@ def test_a_run_with_features_is_resumed_repeated_and_evaluated(data_folder, tmp_
     assert ran.status == 0, ran.err
 
 
+def test_a_table_that_has_changed_since_is_no_run_to_resume(data_folder, tmp_path):
+    folder = folder_with_features(data_folder)
+    out = tmp_path / "out"
+    train(folder, out, *SMALL["cgcnn"], "--crystal-features", BOTH)
+    text = (folder / "known.csv").read_text()
+    (folder / "known.csv").write_text(text.replace(",300\n", ",900\n"))
+    checkpoint_path = out / "checkpoint.pth.tar"
+    said = refused(train_command, folder, "--resume", checkpoint_path, "--epochs", 3, "--out-dir", out)
+    assert "a checkpoint of other --crystal-features" in said
+    (folder / "known.csv").write_text(text)
+    train(folder, out, "--resume", checkpoint_path, "--epochs", 3)
+
+
 def test_an_older_checkpoint_without_the_setting_is_resumed(data_folder, tmp_path):
     folder, out = data_folder(crystals={f"r{k}": random_crystal(k, 3) for k in range(12)}), tmp_path / "out"
     train(folder, out, *SMALL["cgcnn"])
