@@ -127,7 +127,7 @@ def check_same_features(path: str, before: Mapping[str, Tensor], now: Mapping[st
     """
     for name in ("global_mean", "global_std"):
         if name in now and not torch.allclose(before[name].cpu(), now[name].cpu(), rtol=1e-4, atol=1e-6):
-            raise DataError(f"{path}: a checkpoint of other --crystal-features or --global-features of these crystals")
+            raise DataError(f"{path}: a checkpoint of other --crystal-features or --global-features than these")
 
 
 def _network(model: Mapping) -> tuple:

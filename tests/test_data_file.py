@@ -514,6 +514,12 @@ def test_a_file_without_labels_is_predicted(trained, write, entries, tmp_path):
     )
 
 
+def test_what_is_predicted_is_unpacked_where_it_is_said(trained, write, entries, tmp_path):
+    path = write(entries, "new.json")
+    assert predict(trained, path, tmp_path / "p.csv", "--cache-dir", tmp_path / "kept").status == 0
+    assert list(tmp_path.glob("kept/new.json-*/crystals/c000.json")) and not unpacked(path).exists()
+
+
 def test_one_structure_in_a_json_file_is_still_one_crystal(trained, tmp_path):
     structure = random_crystal(1, 3).to_structure()
     for content in (structure.as_dict(), {"structure": structure.as_dict()}):

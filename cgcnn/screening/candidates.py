@@ -36,13 +36,16 @@ class Candidates:
         return known
 
 
-def find_candidates(path: Path) -> Candidates:
-    """The crystals of a file or folder: those of its table first, the others by id. Raises DataError."""
+def find_candidates(path: Path, cache_dir: str | None = None) -> Candidates:
+    """The crystals of a file or folder: those of its table first, the others by id. Raises DataError.
+
+    cache_dir: where a data file is unpacked, see `cache_folder`.
+    """
     if path.is_file() and not is_data_file(path):
         return Candidates({printable(path.name.removesuffix(path.suffix)): str(path)}, {}, None)
     if not path.exists():
         raise DataError(f"{path}: no such file or folder")
-    source = open_source(path)
+    source = open_source(path, cache_dir=cache_dir)
     raise_all(source.faults, limit=MAX_LISTED)
     files, labels = source.files, source.labels(needed=False)
     if source.is_file:

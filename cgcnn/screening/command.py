@@ -82,7 +82,7 @@ class Screening:
         self.shortlist = shortlist(
             args.where, args.sort, args.top, columns=columns, short_names=names, texts=TEXT_COLUMNS
         )
-        self.candidates = find_candidates(path)
+        self.candidates = find_candidates(path, args.cache_dir)
         self.seconds = self.count = 0
 
     def predict(self, check_stop: Callable[[], None]) -> None:

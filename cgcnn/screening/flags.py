@@ -71,6 +71,7 @@ def _add_run(group) -> None:
         help="what the model has to know of the crystals beside their structure: a table of these columns, with the "
         "ids first, beside the crystals or in the working folder",
     )
+    add("--cache-dir", metavar="DIR", help="where a data file is unpacked (default: beside it)")
     add("--disable-cuda", action=argparse.BooleanOptionalAction, default=False, help="use the CPU")
     add(
         "--threads",
