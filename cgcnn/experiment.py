@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from argparse import Namespace
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +20,6 @@ from cgcnn.announcement import announce, record_data
 from cgcnn.augmented import AugmentedCollator
 from cgcnn.batch import Collator
 from cgcnn.checkpoint import TrainedModel
-from cgcnn.data_source import beside
 from cgcnn.dataset import load_dataset
 from cgcnn.interrupt import Interrupted, StopRequest
 from cgcnn.labels import DataError
@@ -28,10 +27,17 @@ from cgcnn.logs import close_logger, log_train_metrics, log_val_metrics, no_logg
 from cgcnn.losses import AdaptiveWeights
 from cgcnn.naming import alloy_models, run_id
 from cgcnn.prediction import GapRule, predict_rows
-from cgcnn.prepare import splits_of_run, training_loss, untrained_model, validation
+from cgcnn.prepare import (
+    model_to_start_from,
+    splits_of_run,
+    training_loss,
+    untrained_model,
+    validation,
+    what_all_read,
+)
 from cgcnn.report import Outputs
 from cgcnn.results import RunResult, finish
-from cgcnn.resume import SplitResult, check_same_features, check_same_run, taken_up
+from cgcnn.resume import SplitResult, check_same_features, check_same_run, run_to_resume, taken_up
 from cgcnn.settings import fit_settings, write_config
 from cgcnn.training import Trainer
 from cgcnn.transfer import freeze_body, take_over
@@ -70,7 +76,7 @@ class Experiment:
         if args.data_on_gpu and not self.device.startswith("cuda"):
             raise DataError("--data-on-gpu: there is no GPU, or --disable-cuda")
         saved = checkpoint.read(Path(args.resume)) if args.resume else None
-        self.source = _model_to_start_from(args)
+        self.source = model_to_start_from(args)
         known = self.source.config.get("crystal_features", ()) if self.source else ()
         self.data = load_dataset(args, self.stop.check, known=known)
         models = alloy_models(args, [task.name for task in self.data.tasks.targets])
@@ -84,7 +90,7 @@ class Experiment:
             with taken_up(args.resume):
                 self._restore(saved, self.templates)
         with distributed.together(self.device):
-            distributed.check_same(*self._what_all_share())
+            distributed.check_same(*what_all_read(args, self.data, self.splits))
             if job.is_first():
                 self._write_head()
             self.host = Collator(self.data.table, self.data.labels, self.data.global_features)
@@ -99,13 +105,6 @@ class Experiment:
                     result = finish(self, graph_seconds)
             distributed.asked_by_any(False)
         return result
-
-    def _what_all_share(self) -> Iterator[bytes]:
-        """What processes that train together have to have read alike."""
-        own = ("data_options", "cache_dir", "out_dir", "resume", "init_from")
-        yield repr([item for item in sorted(vars(self.args).items()) if item[0] not in own]).encode()
-        yield repr([self.data.ids, self.splits]).encode()
-        yield self.data.labels.tobytes()
 
     def _holds_data(self) -> bool:
         """Whether the graphs are to lie in the memory of the GPU: where they take less than half of what is free."""
@@ -231,18 +230,7 @@ class Experiment:
         self.has_saved, self.saved = True, time.monotonic()
         if not job.is_first():
             return
-        content = template.with_states([trainer.model.state_dict()]).to_dict()
-        content |= {
-            "epoch": trainer.epoch,
-            "best_score": trainer.best_score,
-            "training": {
-                "trainer": trainer.state_dict(),
-                "done": [split.to_dict() for split in self.done],
-                "current": self.current.to_dict(),
-                "ids": self.data.ids,
-                "splits": [[split.train, split.val, split.test] for split in self.splits],
-            },
-        }
+        content = run_to_resume(trainer, template, self.done, self.current, self.data.ids, self.splits)
         checkpoint.save(self.out.top("checkpoint.pth.tar"), content)
         if trainer.best_epoch != self.best_saved and trainer.best_state:
             best = template.with_states([*self.current.states, trainer.best_state])
@@ -276,10 +264,3 @@ class Experiment:
         ) as self.bar:
             yield
         self.bar = None
-
-
-def _model_to_start_from(args: Namespace) -> TrainedModel | None:
-    """The model of --init-from; an atom_init.json in the data folder is that of original weights, too."""
-    if not args.init_from:
-        return None
-    return checkpoint.load(Path(args.init_from), beside(Path(args.data_options[0]), "atom_init.json"))

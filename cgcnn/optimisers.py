@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
 
-if TYPE_CHECKING:
-    from cgcnn.training import FitSettings
+from cgcnn.fitting import FitSettings
 
 OPTIMISERS: dict[str, Callable[[list[dict], FitSettings], torch.optim.Optimizer]] = {
     "SGD": lambda groups, s: torch.optim.SGD(groups, lr=s.schedule.lr, momentum=s.momentum, fused=True),

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from argparse import Namespace
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import nn
 
-from cgcnn.checkpoint import TrainedModel
+from cgcnn.checkpoint import TrainedModel, load
 from cgcnn.component_splits import PUBLISHED, component_splits, left_out, num_components, read_published
 from cgcnn.data_source import beside
 from cgcnn.dataset import Dataset, graph_settings
@@ -27,6 +27,21 @@ from cgcnn.splits import Split, make_splits, read_split
 from cgcnn.target_sets import other_than_published
 from cgcnn.tasks import CATEGORY, TARGET, Normalizer
 from cgcnn.training import TrainingError
+
+
+def model_to_start_from(args: Namespace) -> TrainedModel | None:
+    """The model of --init-from; an atom_init.json in the data folder is that of original weights, too."""
+    if not args.init_from:
+        return None
+    return load(Path(args.init_from), beside(Path(args.data_options[0]), "atom_init.json"))
+
+
+def what_all_read(args: Namespace, data: Dataset, splits: Sequence[Split]) -> Iterator[bytes]:
+    """What processes that train together have to have read alike; where it lies may differ."""
+    own = ("data_options", "cache_dir", "out_dir", "resume", "init_from")
+    yield repr([item for item in sorted(vars(args).items()) if item[0] not in own]).encode()
+    yield repr([data.ids, splits]).encode()
+    yield data.labels.tobytes()
 
 
 def splits_of_run(args: Namespace, data: Dataset, say: Callable[[str], None] = lambda _: None) -> list[Split]:

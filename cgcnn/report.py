@@ -13,10 +13,10 @@ import numpy as np
 import pandas as pd
 
 from cgcnn.files import held, is_writable, replacing
+from cgcnn.fitting import Epoch
 from cgcnn.labels import DataError
 from cgcnn.metrics import column_name, task_metrics
 from cgcnn.tasks import CATEGORY, TARGET, Task, TaskSet
-from cgcnn.training import Epoch
 
 _OWN_FILES = (
     r"(metrics|mae|baselines|swa|failed|near_duplicates|overall_timing_summary|adaptive_weights_summary)\.csv|config\.toml|report\.html"

@@ -12,14 +12,16 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from cgcnn.checkpoint import TrainedModel
 from cgcnn.dataset import Dataset
+from cgcnn.fitting import Epoch
 from cgcnn.flag_kinds import as_flag
 from cgcnn.flags import training_parser
 from cgcnn.graph import GraphSettings
 from cgcnn.labels import DataError
 from cgcnn.model import MODELS
 from cgcnn.splits import Split
-from cgcnn.training import Epoch, Trainer
+from cgcnn.training import Trainer
 
 # What a file that is whole, but not what it says, raises on its way into a run.
 _MISFITS = (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
@@ -85,6 +87,28 @@ class SplitResult:
         kept["others"] = list(saved.get("others", [None] * len(states)))
         kept["averaged"] = list(saved.get("averaged", [False] * len(states)))
         return cls(states, history, float(saved["score"]), **kept)
+
+
+def run_to_resume(
+    trainer: Trainer,
+    template: TrainedModel,
+    done: Sequence[SplitResult],
+    current: SplitResult,
+    ids: Sequence[str],
+    splits: Sequence[Split],
+) -> dict:
+    """The content of a checkpoint: the network as it is, and all that the run needs to go on."""
+    return template.with_states([trainer.model.state_dict()]).to_dict() | {
+        "epoch": trainer.epoch,
+        "best_score": trainer.best_score,
+        "training": {
+            "trainer": trainer.state_dict(),
+            "done": [split.to_dict() for split in done],
+            "current": current.to_dict(),
+            "ids": list(ids),
+            "splits": [[split.train, split.val, split.test] for split in splits],
+        },
+    }
 
 
 def check_same_run(

@@ -9,13 +9,13 @@ from dataclasses import fields
 from pathlib import Path
 
 from cgcnn.files import write_text
+from cgcnn.fitting import FitSettings
 from cgcnn.labels import DataError
 from cgcnn.model import MODELS
 from cgcnn.network import classic_dropout
 from cgcnn.schedules import Schedule
 from cgcnn.splits import PARTS, SplitSettings
 from cgcnn.tasks import TaskSet
-from cgcnn.training import FitSettings
 
 
 def split_settings(args: Namespace) -> SplitSettings:

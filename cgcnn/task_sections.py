@@ -12,11 +12,11 @@ from markupsafe import Markup
 
 from cgcnn import plots, prediction_plots
 from cgcnn.baselines import COMPOSITION, LARGEST, MEAN
+from cgcnn.fitting import Epoch
 from cgcnn.metrics import column_name, task_metrics
 from cgcnn.periodic import element_mask, errors_by_element
 from cgcnn.predicted import Predicted, from_table, guesses, guesses_by_gap
 from cgcnn.tasks import CATEGORY, TARGET, Task
-from cgcnn.training import Epoch
 
 if TYPE_CHECKING:
     from cgcnn.experiment import Experiment

@@ -5,11 +5,11 @@ import torch
 from torch import nn
 
 from cgcnn.features import element_table
+from cgcnn.fitting import FitSettings
 from cgcnn.model import build_model
 from cgcnn.optimisers import OPTIMISERS, decay_groups, optimiser
 from cgcnn.schedules import Schedule
 from cgcnn.tasks import Task, TaskSet
-from cgcnn.training import FitSettings
 
 
 def settings(**options) -> FitSettings:

@@ -9,9 +9,9 @@ from helpers import predict, read_rows, result_file, root_folder, same_weights, 
 
 import cgcnn
 from cgcnn import training
+from cgcnn.fitting import Epoch
 from cgcnn.resume import SplitResult
 from cgcnn.tested import candidates, which
-from cgcnn.training import Epoch
 
 COMMON = ["--val-size", "3", "--test-size", "3", "--batch-size", "4"]
 LEARNS = ["--optim", "Adam", "--lr", 0.003, "--scheduler", "const"]

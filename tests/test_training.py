@@ -10,13 +10,14 @@ import torch
 from cgcnn.batch import Collator
 from cgcnn.crystal import Crystal
 from cgcnn.features import element_table
+from cgcnn.fitting import FitSettings
 from cgcnn.graph import build_graph
 from cgcnn.graph_table import GraphTable
 from cgcnn.losses import AdaptiveWeights, MultiTaskLoss, task_weights
 from cgcnn.network import CrystalGraphNetwork, NetworkConfig
 from cgcnn.schedules import Schedule
 from cgcnn.tasks import CLASSIFICATION, Normalizer, Task, TaskSet
-from cgcnn.training import FitSettings, Trainer
+from cgcnn.training import Trainer
 
 NAN = math.nan
 COUNT = 11
