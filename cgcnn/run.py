@@ -43,7 +43,7 @@ def run(args: Namespace, say: Callable[[str], None] = print) -> RunResult:
     except TrainingError as error:
         kept = f"; the last good state is in {path}" if path.exists() else ""
         raise DataError(f"{error}{kept}") from None
-    except torch.OutOfMemoryError as error:
+    except torch.cuda.OutOfMemoryError as error:
         less = "--no-data-on-gpu, a smaller --batch-size or --max-edges-per-batch take less"
         way_on = f"; go on with: {_command_that_resumes(args, path)}" if experiment.has_saved else ""
         raise DataError(f"the GPU's memory is full ({said(error, 120)}); {less}{way_on}") from None

@@ -106,7 +106,7 @@ def test_a_run_with_its_data_on_a_gpu_goes_on_without(folder, tmp_path):
 
 def test_a_full_gpu_is_told(folder, tmp_path, monkeypatch):
     def full(trainer):
-        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nGPU 0 has …")
+        raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nGPU 0 has …")
 
     monkeypatch.setattr(Trainer, "run", full)
     line = refused(train_command, folder, "--out-dir", tmp_path, *SMALL)
