@@ -292,8 +292,8 @@ def is_value(kind: Callable, text: str) -> bool:
     return True
 
 
-# Where a run's flags come from and where it writes, and how long it takes, are no part of it.
-NOT_KEPT = ("config", "resume", "out_dir", "max_time", "target_set")
+# Where a run's flags come from, where it writes, how long it takes and on what machine are no part of it.
+NOT_KEPT = ("config", "resume", "out_dir", "max_time", "target_set", "data_on_gpu")
 # These need a model, or make runs of their own.
 STARTS = ("init_from", "init_layers", "freeze_body", "reset_heads", "learning_curve")
 ACTIONS = {
