@@ -67,7 +67,7 @@ class DataSource:
         tables = [read_labels(folder / "id_prop.csv", labels_needed=False) for folder in self.folders]
         labels = joined_labels(tables) if len(tables) > 1 else tables[0]
         if labels.names:
-            return replace(labels, path=self.path)
+            return replace(labels, path=self.path, lines={})
         if needed:
             lacking = [f"{self.where(i)}: {reason}" for i, reason in self.lacking.items()]
             no_label = f"{self.path}: no entry has a number for a label"

@@ -15,10 +15,10 @@ from torch import Tensor
 
 from cgcnn.composition import atoms_of_elements
 from cgcnn.crystal_features import CrystalTable, described, features_of_run, joined
-from cgcnn.data_source import MAX_LISTED, DataSource, beside, open_source
+from cgcnn.data_graphs import faults_of_files, graphs_of
+from cgcnn.data_source import DataSource, beside, open_source
 from cgcnn.features import atom_features, learned_elements
-from cgcnn.global_features import composition_averages, global_features, needs_symmetry
-from cgcnn.graph import GraphSettings
+from cgcnn.global_features import composition_averages, global_features
 from cgcnn.graph_table import GraphTable
 from cgcnn.labels import (
     AUXILIARY_NAMES,
@@ -29,9 +29,7 @@ from cgcnn.labels import (
     read_categories,
 )
 from cgcnn.pickled_splits import split_of_parts
-from cgcnn.radial import num_intervals
 from cgcnn.splits import Split
-from cgcnn.store import GraphStore
 from cgcnn.targets import target_tasks
 from cgcnn.tasks import (
     AUXILIARY,
@@ -91,9 +89,12 @@ def load_dataset(
         raise DataError(f"--conditional-loss needs a data folder with an all.csv; {path} is a file")
     source = open_source(path, cache_dir=args.cache_dir, verify=args.verify_cache, check_stop=check_stop)
     notes: list[str] = []
-    table, unnamed = _read_targets(source, args)
+    try:
+        table, unnamed = _read_targets(source, args)
+    except DataError as error:
+        raise DataError("\n".join([str(error), *faults_of_files(source, args, check_stop)])) from None
     features, names, unknown = features_of_run(path, table, args, known)
-    graphs, ids, failed = _graphs(source, table.ids, args, check_stop, unknown)
+    graphs, ids, failed = graphs_of(source, table, args, check_stop, unknown, notes)
     values = table.values[[i not in failed for i in table.ids]]
     tasks, columns = target_tasks(table, values, args)
     labels = [values[:, column] for column in columns]
@@ -150,28 +151,6 @@ def load_dataset(
     )
 
 
-def graph_settings(args: Namespace) -> GraphSettings:
-    """What the flags say about graphs."""
-    if args.model == "crystalformer":
-        return GraphSettings(args.image_cutoff, images=True, symmetry=needs_symmetry(args.global_features))
-    if args.model == "ecnet":
-        cell_only = {} if args.use_pbc else {"max_num_nbr": args.max_num_nbr, "neighbours": args.neighbors}
-        return GraphSettings(
-            args.cutoff,
-            histogram=num_intervals(args.cutoff),
-            periodic=args.use_pbc,
-            symmetry=needs_symmetry(args.global_features),
-            **cell_only,
-        )
-    return GraphSettings(
-        args.radius,
-        args.max_num_nbr,
-        args.neighbors,
-        environment=args.environment,
-        symmetry=needs_symmetry(args.global_features),
-    )
-
-
 def _read_targets(source: DataSource, args: Namespace) -> tuple[LabelTable, bool]:
     table = source.labels()
     if table.has_header:
@@ -180,37 +159,6 @@ def _read_targets(source: DataSource, args: Namespace) -> tuple[LabelTable, bool
         names = ["formation_energy", "defect_label"] if args.task == "multi" else ["work_function", "band_gap"]
         return replace(table, names=names), False
     return table, len(table.names) == 1
-
-
-def _graphs(
-    source: DataSource,
-    ids: Sequence[str],
-    args: Namespace,
-    check_stop: Callable[[], None],
-    unknown: Mapping[str, str],
-) -> tuple[GraphTable, list[str], dict[str, str]]:
-    """Graphs of the crystals that can be used, their ids, and the reason for each that cannot.
-
-    unknown: id → reason, of those that lack a feature and are left out.
-    """
-    if args.on_bad_structure == "skip":
-        raise_all(source.faults, limit=MAX_LISTED)
-    failed = {i: source.lacking.get(i, "no structure file of this name") for i in ids if i not in source.files}
-    store = GraphStore(source.cache, graph_settings(args))
-    failed |= unknown
-    files = {i: source.files[i] for i in ids if i not in failed}
-    who = {"jobs": args.graph_jobs, "cluster": args.scheduler_address if args.parallel == "dask" else None}
-    bad, _ = store.update(files, **who, verify=args.verify_cache, check_stop=check_stop)
-    failed |= bad
-    if args.on_bad_structure == "stop":
-        lines = [f"{source.where(i)}: {reason}" for i, reason in failed.items()]
-        head = f"{source.table}: {len(failed)} of {len(ids)} crystals cannot be used"
-        lines[:0] = [f"{head} (--on-bad-structure skip goes on without them)"] if failed else []
-        raise_all([*source.faults, *lines], limit=MAX_LISTED)
-    good = [i for i in ids if i not in failed]
-    if not good:
-        raise DataError(f"{source.table}: none of the {len(ids)} crystals can be used")
-    return store.table(good), good, failed
 
 
 def _auxiliary(source: DataSource, ids: Sequence[str], graphs: GraphTable) -> tuple[np.ndarray, str | None]:

@@ -114,11 +114,6 @@ def gathered(values: Tensor, places: Tensor, number: int) -> Tensor:
     return _all_sum(whole) if _divided else whole
 
 
-def asked_by_any(asks: bool) -> bool:
-    """Whether any of the processes asks for something; each has to call it, at the same point."""
-    return any(_numbers(int(asks)))
-
-
 def largest(number: int) -> int:
     """The largest number that any of the processes gives; each has to call it, at the same point."""
     return max(_numbers(number))
@@ -208,5 +203,7 @@ def _all_sum(values: Tensor) -> Tensor:
 def _losses_told() -> Iterator[None]:
     try:
         yield
-    except RuntimeError as error:  # Gloo and NCCL have no error of their own for it
-        raise LostProcess(f"another process of the job has ended ({said(error)})") from error
+    except RuntimeError as error:
+        # Gloo and NCCL have no error of their own for it, and name a place in their source first
+        reason = said(error).rpartition("] ")[2]
+        raise LostProcess(f"another process of the job has ended ({reason})") from error

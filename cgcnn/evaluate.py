@@ -17,7 +17,8 @@ from cgcnn.arguments import parse_training
 from cgcnn.baselines import baselines
 from cgcnn.checkpoint import TrainedModel
 from cgcnn.crystal_features import columns_of
-from cgcnn.dataset import Dataset, graph_settings, load_dataset
+from cgcnn.data_graphs import graph_settings
+from cgcnn.dataset import Dataset, load_dataset
 from cgcnn.files import is_writable
 from cgcnn.inference import Model
 from cgcnn.labels import DataError

@@ -103,7 +103,7 @@ class Experiment:
             if job.is_first():
                 with distributed.by_itself():
                     result = finish(self, graph_seconds)
-            distributed.asked_by_any(False)
+            distributed.largest(0)
         return result
 
     def _holds_data(self) -> bool:
@@ -203,15 +203,13 @@ class Experiment:
 
     def _check_while_predicting(self) -> None:
         # After a stop it begins anew: time does not end one that is all that a process has done.
-        if distributed.asked_by_any(self.stop.is_asked(by_time=self.has_trained)):
-            raise Interrupted(self.stop.reason)
+        self.stop.check(by_time=self.has_trained)
 
     def _after_batch(self, trainer: Trainer, template: TrainedModel, logger) -> None:
         self.has_trained = True
         if trainer.batch % self.args.print_freq == 0:
             logger.info("epoch %d batch %d loss %s", trainer.epoch + 1, trainer.batch, trainer.losses())
-        if distributed.asked_by_any(self.stop.is_asked()):
-            raise Interrupted(self.stop.reason)
+        self.stop.check()
         if time.monotonic() - max(self.saved, self.began_network) > SECONDS_WITHIN_AN_EPOCH:
             self._save(trainer, template)
 

@@ -8,9 +8,10 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from cgcnn import job
+from cgcnn import distributed, job
 from cgcnn.flags import EXIT_STOPPED
 
+REASONS = ("", "the time of --max-time is over", "stopped by a signal")
 _SECONDS_OF_ECHOES = 5.0
 
 
@@ -26,20 +27,20 @@ class StopRequest:
         self.end = None if max_time is None else time.monotonic() + max_time
         self.signal: int | None = None
 
-    def is_asked(self, *, by_time: bool = True) -> bool:
-        """Whether a stop was asked for; by_time: whether time that is over counts."""
-        return self.signal is not None or (by_time and self.end is not None and time.monotonic() > self.end)
+    def asked(self, *, by_time: bool = True) -> int:
+        """Place in REASONS of why a stop was asked for, 0: none was. by_time: whether time that is over counts."""
+        if self.signal is not None:
+            return 2
+        return int(by_time and self.end is not None and time.monotonic() > self.end)
 
     def check(self, *, by_time: bool = True) -> None:
-        """Raises Interrupted where a stop was asked for."""
-        if self.is_asked(by_time=by_time):
-            raise Interrupted(self.reason)
+        """Raises Interrupted where a stop was asked for, in this process or one that trains together with it."""
+        if asked := distributed.largest(self.asked(by_time=by_time)):
+            raise Interrupted(REASONS[asked])
 
     @property
     def reason(self) -> str:
-        if self.signal is not None:
-            return "stopped by a signal"
-        return "the time of --max-time is over" if self.is_asked() else "stopped in another process"
+        return REASONS[self.asked()]
 
     @property
     def exit_status(self) -> int:

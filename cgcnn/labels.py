@@ -6,8 +6,8 @@ import csv
 import io
 import math
 from collections import Counter
-from collections.abc import Container, Sequence
-from dataclasses import dataclass
+from collections.abc import Container, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -31,13 +31,21 @@ class DataError(ValueError):
 
 @dataclass(frozen=True, eq=False)
 class LabelTable:
-    """ids (n), names of the columns, values (n, columns) with NaN where a label is blank; its file and header."""
+    """ids (n), names of the columns, values (n, columns) with NaN where a label is blank; its file and header.
+
+    lines: id → where its row stands in the file.
+    """
 
     path: Path
     ids: list[str]
     names: list[str]
     values: np.ndarray
     has_header: bool
+    lines: Mapping[str, int] = field(default_factory=dict)
+
+    def row(self, crystal_id: str) -> str:
+        """Where it stands, to be put behind the name of another file: empty where that is not known."""
+        return f" ({self.path.name}, row {self.lines[crystal_id]})" if crystal_id in self.lines else ""
 
 
 def read_labels(
@@ -88,7 +96,8 @@ def read_labels(
         ids.append(crystal_id)
         values.append(numbers)
     raise_all(faults)
-    return LabelTable(path, ids, columns, np.array(values, dtype=np.float64).reshape(len(ids), width - 1), has_header)
+    table = np.array(values, dtype=np.float64).reshape(len(ids), width - 1)
+    return LabelTable(path, ids, columns, table, has_header, seen)
 
 
 def joined_labels(tables: Sequence[LabelTable]) -> LabelTable:

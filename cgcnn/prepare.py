@@ -13,8 +13,9 @@ from torch import nn
 
 from cgcnn.checkpoint import TrainedModel, load
 from cgcnn.component_splits import PUBLISHED, component_splits, left_out, num_components, read_published
+from cgcnn.data_graphs import graph_settings
 from cgcnn.data_source import beside
-from cgcnn.dataset import Dataset, graph_settings
+from cgcnn.dataset import Dataset
 from cgcnn.first_guess import first_guess
 from cgcnn.labels import DataError, named_crystals
 from cgcnn.losses import MultiTaskLoss, balanced_class_weights, has_trained_category, task_weights

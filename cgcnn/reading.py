@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+import textwrap
 from typing import BinaryIO
 
 LONGEST_LINE, _TAIL = 600, 200  # characters; the beginning of a longer line says where, its end what is wrong
@@ -45,7 +46,7 @@ def one_line(text: str) -> str:
 
 def said(error: BaseException, most: int = 200) -> str:
     """What an error says, in one line of at most so many characters."""
-    return one_line(" ".join(str(error).split()))[:most]
+    return one_line(textwrap.shorten(str(error), most, placeholder=" …"))
 
 
 def printable(text: str) -> str:

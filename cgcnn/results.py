@@ -61,7 +61,8 @@ def finish(run: Experiment, graph_seconds: float) -> RunResult:
         run.say("\nmean over splits: " + ", ".join(means))
     training = sum(epoch.seconds for result in run.done for epoch in result.history)
     total = time.monotonic() - run.begun
-    run.say(f"\ndata {graph_seconds:.1f} s, training {training:.1f} s, whole run {total:.1f} s")
+    before = " (in all), this start" if run.args.resume else ", whole run"
+    run.say(f"\ndata {graph_seconds:.1f} s, training {training:.1f} s{before} {total:.1f} s")
     out = run.out
     run.say(
         f"predictions: {out.top('test_results.csv')}; model: {out.top('model_best.pth.tar')}; more in {out.result}"

@@ -21,7 +21,7 @@ from cgcnn import build
 from cgcnn.files import alone
 from cgcnn.graph import GraphSettings
 from cgcnn.graph_table import COLUMNS, LENGTHS, GraphTable, JoinedColumn
-from cgcnn.shard import DamagedShardError, Shard
+from cgcnn.shard import MARKER, DamagedShardError, Shard
 
 SECONDS_A_FLUSH = 10.0  # what a killed build loses at the most
 CRYSTALS_A_FLUSH, EDGES_A_FLUSH = 8_192, 8_000_000  # that are held in memory before they are written
@@ -36,10 +36,11 @@ class GraphStore:
     """The graphs of one data folder under one set of graph settings, on disk."""
 
     def __init__(self, folder: Path, settings: GraphSettings) -> None:
-        """Open the store in `folder`, or an empty one; a damaged shard counts as empty."""
+        """Open the store in `folder`, or an empty one; a damaged shard counts as empty, and `was_damaged` says so."""
         self.folder = folder / f"graphs-{settings.key()}"
         self.settings = settings
         self._load()
+        self.was_damaged = self._is_damaged
 
     def table(self, ids: Sequence[str]) -> GraphTable:
         """The graphs of these crystals, memory-mapped. Raises KeyError for an id that is not in the store."""
@@ -71,7 +72,7 @@ class GraphStore:
         """Build what is missing or stale among `files` (id → file); a file that has not changed is not read.
 
         jobs: worker processes, −1 = one a core; cluster: instead, the address of a Dask scheduler.
-        verify: compare content hashes even where size and time agree, and checksums of what is stored.
+        verify: compare content hashes even where size and time agree.
         quiet: no progress bar (None: where the output is no terminal). check_stop is called as long as there is more
         to do, and what it raises ends the build: what was built by then is kept. Returns the reason for each crystal
         that failed (id → one line), and how many graphs were built.
@@ -80,7 +81,7 @@ class GraphStore:
             return {}, 0
         self.folder.mkdir(parents=True, exist_ok=True)
         with alone(self.folder / "lock", check_stop, every=SECONDS_A_LOOK):
-            self._load(verify=verify)  # another run may have built them while this one waited
+            self._load()  # another run may have built them while this one waited
             self._tidy()
             return self._build(files, self._stale(files, verify=verify), jobs, cluster, quiet, check_stop)
 
@@ -197,11 +198,14 @@ class GraphStore:
         numbers = [int(path.name.rpartition("-")[2]) for path in self.folder.glob(_SHARDS)]
         return self.folder / f"shard-{max(numbers, default=-1) + 1:06}"
 
-    def _load(self, *, verify: bool = False) -> None:
+    def _load(self) -> None:
         self._shards: list[Shard] = []
+        self._is_damaged = False
         for folder in sorted(self.folder.glob(_SHARDS)):
-            with suppress(DamagedShardError):
-                self._shards.append(Shard.read(folder, verify=verify))
+            try:
+                self._shards.append(Shard.read(folder))
+            except DamagedShardError:
+                self._is_damaged |= (folder / MARKER).exists()  # else it is of a build that was killed
         self._index()
 
     def _index(self) -> None:

@@ -186,7 +186,8 @@ def test_a_bad_structure_stops(load):
         load(SOME_BAD, files=BROKEN)
     lines = str(caught.value).splitlines()
     assert "2 of 4 crystals cannot be used" in lines[0]
-    assert sorted(line.partition(": ")[0].rpartition("/")[2] for line in lines[1:3]) == ["absent.cif", "broken.cif"]
+    where = ["absent.cif (id_prop.csv, row 4)", "broken.cif (id_prop.csv, row 2)"]
+    assert sorted(line.partition(": ")[0].rpartition("/")[2] for line in lines[1:3]) == where
     assert "--on-bad-structure skip" in lines[0]
     assert len(lines) == 3
 

@@ -224,8 +224,8 @@ def test_a_weight_that_no_process_used_stays_without_gradient(threads):
 
 
 def test_one_that_asks_is_heard_by_all(threads):
-    assert threads(3).run(lambda rank: distributed.asked_by_any(rank == 1)) == [True] * 3
-    assert threads(3).run(lambda rank: distributed.asked_by_any(False)) == [False] * 3
+    assert threads(3).run(lambda rank: distributed.largest(2 * (rank == 1))) == [2] * 3
+    assert threads(3).run(lambda rank: distributed.largest(0)) == [0] * 3
 
 
 def test_random_numbers_differ_where_a_batch_is_divided_and_only_there(threads, monkeypatch):
@@ -253,11 +253,11 @@ def test_parts_of_unequal_numbers_of_batches_ask_equally_often(threads):
     def predict(rank):
         model = copy.deepcopy(one.model)
         options = {"batch_size": 64, "max_edges": max(lengths) + 1}
-        ask = lambda: calls[rank].append(distributed.asked_by_any(rank == 0 and len(calls[0]) == 1))  # noqa: E731
+        ask = lambda: calls[rank].append(distributed.largest(int(rank == 0 and len(calls[0]) == 1)))  # noqa: E731
         return raw_outputs(model, one.collator, one.rows, check_stop=ask, **options)
 
     found = team.run(predict)
-    assert calls[0] == calls[1] and calls[0][:3] == [False, True, False]
+    assert calls[0] == calls[1] and calls[0][:3] == [0, 1, 0]
     for each in found:
         for name, values in alone.items():
             torch.testing.assert_close(each[name], values, rtol=1e-4, atol=1e-6)

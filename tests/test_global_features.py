@@ -11,7 +11,7 @@ from screening_helpers import collator_of, folder_of, model, saved
 
 from cgcnn import checkpoint, graph
 from cgcnn.cli import train_command
-from cgcnn.dataset import graph_settings
+from cgcnn.data_graphs import graph_settings
 from cgcnn.flags import training_parser
 from cgcnn.global_features import formula_valence, global_features, needs_symmetry, num_global_features
 from cgcnn.graph import GraphSettings, build_graphs

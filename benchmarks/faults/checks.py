@@ -17,7 +17,7 @@ import torch
 
 from cgcnn import checkpoint
 from cgcnn.arguments import parse_training, read_config
-from cgcnn.dataset import graph_settings
+from cgcnn.data_graphs import graph_settings
 from cgcnn.files import cache_folder
 from cgcnn.graph_table import COLUMNS
 from cgcnn.labels import DataError

@@ -45,6 +45,9 @@ class GrowingFiles:
         return self
 
     def __exit__(self, *error: object) -> None:
+        if self.stage == GROWING and self._state and not any(self._state["sizes"].values()):  # nothing to go on with
+            for path in (*map(self.part, self.files), self.progress):
+                path.unlink(missing_ok=True)
         self._stack.close()
 
     def part(self, name: str) -> Path:

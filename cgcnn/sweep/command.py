@@ -221,7 +221,8 @@ class Sweep:
         """What came out, on the screen."""
         if (best := best_row(summary_table(entries))) is not None:
             entry = entries[best]
-            print(f"best on validation: {entry.combination}\n  {headline(entry)}, in {entry.result['folder']}")
+            folder = self.flags.out_dir / entry.result["folder"]
+            print(f"best on validation: {entry.combination}\n  {headline(entry)}, in {folder}")
 
     def _finish(self) -> int:
         """Tables, figure and page; the last lines on the screen."""
