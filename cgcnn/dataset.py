@@ -98,6 +98,7 @@ def load_dataset(
     values = table.values[[i not in failed for i in table.ids]]
     tasks, columns = target_tasks(table, values, args)
     labels = [values[:, column] for column in columns]
+    notes += _looks_like_classes(tasks, labels)
     if args.conditional_loss:
         category, note = read_categories(source.folder / "all.csv", ids)
         notes += [note] if note else []
@@ -159,6 +160,15 @@ def _read_targets(source: DataSource, args: Namespace) -> tuple[LabelTable, bool
         names = ["formation_energy", "defect_label"] if args.task == "multi" else ["work_function", "band_gap"]
         return replace(table, names=names), False
     return table, len(table.names) == 1
+
+
+def _looks_like_classes(tasks: Sequence[Task], labels: Sequence[np.ndarray]) -> list[str]:
+    """A line for every regression whose labels are 0 and 1 alone."""
+    return [
+        f"{task.name}: its labels are 0 and 1, and are learned as numbers; --targets {task.name}:class takes classes"
+        for task, values in zip(tasks, labels, strict=True)
+        if task.is_regression and np.unique(values[~np.isnan(values)]).tolist() == [0, 1]
+    ]
 
 
 def _auxiliary(source: DataSource, ids: Sequence[str], graphs: GraphTable) -> tuple[np.ndarray, str | None]:

@@ -66,6 +66,13 @@ def test_which_columns_are_predicted_and_how(load, table, flags, tasks):
     assert summary(load(table, *flags.split())) == tasks
 
 
+def test_zeros_and_ones_that_are_learned_as_numbers_are_told(load):
+    table = "cif_id,gap,metal\nNaCl,1,0\nCu,0,1\ndiamond,5,\nlow,3,0\n"
+    (note,) = load(table).notes
+    assert note.startswith("metal: its labels are 0 and 1") and "--targets metal:class" in note
+    assert load(table, "--targets", "gap", "metal:class").notes == []
+
+
 def test_labels_stand_beside_their_crystals(load):
     dataset = load(NAMED, "--targets", "c", "a:class")
     assert dataset.ids == ["NaCl", "Cu", "diamond", "low"]
