@@ -31,6 +31,7 @@ BINS = {
     "block": 4,
     "atomic_volume": 10,
 }
+LARGEST = 1e9  # of a number of an element, which is learned from as it is
 
 
 @cache
@@ -61,6 +62,8 @@ def read_element_table(path: Path) -> torch.Tensor:
         matrix = np.array(list(vectors.values()), dtype=np.float32)
         if matrix.ndim != 2 or not matrix.size or not np.isfinite(matrix).all():
             raise ValueError("vectors of one length with finite numbers are expected")
+        if np.abs(matrix).max() > LARGEST:
+            raise ValueError(f"{np.abs(matrix).max():g} is larger than {LARGEST:g}")
         if not 1 <= min(vectors) <= max(vectors) <= MAX_NUMBER:
             raise ValueError(f"atomic numbers are from 1 to {MAX_NUMBER}")
     except (OSError, ValueError, TypeError, AttributeError, OverflowError, RecursionError) as error:

@@ -215,6 +215,7 @@ def test_an_element_table_of_deep_brackets_or_huge_numbers_is_refused(tmp_path):
     for text, said in (
         ("[" * 100_000, "too many brackets"),
         ('{"1": [1' + "0" * 400 + "]}", "too large"),
+        ('{"1": [-1e20]}', r"1e\+20 is larger than 1e\+09"),
         ("\xff", ""),
     ):
         path.write_text(text)
