@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import nn
@@ -14,12 +14,34 @@ OPTIMISERS: dict[str, Callable[[list[dict], FitSettings], torch.optim.Optimizer]
     "Adam": lambda groups, s: torch.optim.Adam(groups, lr=s.schedule.lr, betas=tuple(s.betas), fused=True),
     "AdamW": lambda groups, s: torch.optim.AdamW(groups, lr=s.schedule.lr, betas=tuple(s.betas), fused=True),
 }
+_STATE = {"SGD": {"momentum_buffer"}, "Adam": {"step", "exp_avg", "exp_avg_sq"}}  # what they keep of a weight
 _NORMALISATIONS = (nn.BatchNorm1d, nn.LayerNorm, nn.GroupNorm)
 
 
 def optimiser(model: nn.Module, settings: FitSettings) -> torch.optim.Optimizer:
     """The optimiser of the weights that learn, as the settings describe it."""
     return OPTIMISERS[settings.optimizer](decay_groups(model, settings), settings)
+
+
+def restore(optimizer: torch.optim.Optimizer, state: Mapping) -> None:
+    """Put a saved state into an optimiser, whose momentum and decay stay those of the flags.
+
+    Raises TypeError, ValueError, KeyError or AttributeError for what is no state of this optimiser.
+    """
+    taken = ("params", "lr")  # the rate of the last step is what its epoch tells
+    own = [{name: value for name, value in group.items() if name not in taken} for group in optimizer.param_groups]
+    optimizer.load_state_dict(state)
+    for group, options in zip(optimizer.param_groups, own, strict=True):
+        group.update(options)
+        if not isinstance(group["lr"], int | float):
+            raise TypeError("a rate is no number")
+    needed = _STATE["SGD" if isinstance(optimizer, torch.optim.SGD) else "Adam"]
+    for weight, kept in optimizer.state.items():
+        if not isinstance(weight, torch.Tensor) or (kept and set(kept) != needed):
+            raise ValueError("the state of the optimiser is that of another")
+        for value in kept.values():
+            if value is not None and value.shape not in (weight.shape, torch.Size()):
+                raise ValueError(f"the optimiser keeps {tuple(value.shape)} numbers of {tuple(weight.shape)} weights")
 
 
 def decay_groups(model: nn.Module, settings: FitSettings) -> list[dict]:

@@ -22,6 +22,7 @@ import numpy as np
 from cgcnn.build import Built
 from cgcnn.files import naming, replacing
 from cgcnn.graph_table import COLUMNS, LENGTHS, GraphTable
+from cgcnn.reading import open_file, read_bytes
 
 VERSION = 1  # of these files
 MAX_CRYSTALS, MAX_BYTES = 65_536, 1 << 30  # of a shard that still takes new crystals
@@ -89,7 +90,7 @@ class Shard:
         return shard
 
     def _read(self) -> None:
-        self._marker = _Marker(**json.loads((self.folder / MARKER).read_text(encoding="utf-8")))
+        self._marker = _Marker(**json.loads(read_bytes(self.folder / MARKER)))
         if self._marker.version != VERSION:
             raise ValueError("another version")
         if not self._marker.sizes.keys() == self._marker.sums.keys() == {*COLUMNS, *_JOURNAL}:
@@ -201,7 +202,7 @@ class Shard:
         """What counts of a file, part by part. Raises ValueError in the end where that is not what was written."""
         left, found = self._marker.sizes[name], 0
         if left:
-            with open(self._file(name), "rb") as file:
+            with open_file(self._file(name)) as file:
                 while left and (part := file.read(min(left, _BYTES_AT_ONCE))):
                     left, found = left - len(part), zlib.crc32(part, found)
                     yield part

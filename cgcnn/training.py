@@ -18,7 +18,7 @@ from cgcnn.batch import Batch, Collator, divided
 from cgcnn.fitting import Epoch, FitSettings
 from cgcnn.labels import named_crystals
 from cgcnn.losses import AdaptiveWeights, MultiTaskLoss
-from cgcnn.optimisers import optimiser
+from cgcnn.optimisers import optimiser, restore
 from cgcnn.precision import autocast, full
 from cgcnn.prediction import loader
 
@@ -215,7 +215,7 @@ class Trainer:
     def load_state_dict(self, state: Mapping) -> None:
         """Continue from a state of `state_dict`."""
         self.model.load_state_dict(state["model"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        restore(self.optimizer, state["optimizer"])
         if self.adaptive is not None:
             self.adaptive.history = state["adaptive"]
         self.loss.weights = dict(state["weights"])

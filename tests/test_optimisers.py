@@ -7,7 +7,7 @@ from torch import nn
 from cgcnn.features import element_table
 from cgcnn.fitting import FitSettings
 from cgcnn.model import build_model
-from cgcnn.optimisers import OPTIMISERS, decay_groups, optimiser
+from cgcnn.optimisers import OPTIMISERS, decay_groups, optimiser, restore
 from cgcnn.schedules import Schedule
 from cgcnn.tasks import Task, TaskSet
 
@@ -82,3 +82,42 @@ def test_betas(name):
         expected -= lr * mean / (1 - b1**t) / ((square / (1 - b2**t)) ** 0.5 + 1e-8)
     assert model.weight.item() == pytest.approx(expected, rel=1e-6)
     assert optimiser(model, settings(optimizer=name)).defaults["betas"] == (0.9, 0.999)
+
+
+def stepped(name, model, **options):
+    one = optimiser(model, settings(optimizer=name, **options))
+    for parameter in model.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    one.step()
+    return one
+
+
+@pytest.mark.parametrize("name", OPTIMISERS)
+def test_a_restored_state_goes_on_with_the_decay_of_the_flags(name):
+    model = nn.Linear(2, 1)
+    state = stepped(name, model).state_dict()
+    again = optimiser(model, settings(optimizer=name, weight_decay=0.3))
+    restore(again, state)
+    assert again.param_groups[0]["weight_decay"] == 0.3
+    kept, before = again.state[model.weight], state["state"][0]
+    assert kept.keys() == before.keys() and all(torch.equal(kept[key], before[key]) for key in before)
+
+
+@pytest.mark.parametrize("name", OPTIMISERS)
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda state: state.update({0: 5}),
+        lambda state: state.update({7: state[0]}),
+        lambda state: state[0].update(other=torch.ones(1)),
+        lambda state: state[0].update({next(iter(state[0])): torch.ones(9)}),
+        lambda state: state[0].update({next(iter(state[0])): "x"}),
+    ],
+    ids=["number", "of no weight", "more", "shape", "text"],
+)
+def test_what_is_no_state_of_the_optimiser_is_refused(name, spoil):
+    model = nn.Linear(2, 1)
+    state = stepped(name, model).state_dict()
+    spoil(state["state"])
+    with pytest.raises((TypeError, ValueError, KeyError, AttributeError)):
+        restore(stepped(name, model), state)

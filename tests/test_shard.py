@@ -170,6 +170,16 @@ def test_a_damaged_shard_alone_is_built_again(tmp_path, files, reads, damage, nu
     assert sum(map(len, shards(tmp_path).values())) == len(IDS)
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no FIFOs")
+@pytest.mark.parametrize("name", ["distances.0.bin", "names.0.bin", MARKER])
+def test_a_pipe_in_place_of_a_file_is_not_waited_for(tmp_path, files, name):
+    path = opened(tmp_path).folder / SHARD / name
+    path.unlink()
+    os.mkfifo(path)
+    assert update(opened(tmp_path), files) == ({}, 3)
+    assert_holds(opened(tmp_path), files)
+
+
 def test_damage_is_told_and_a_build_that_was_killed_is_none(tmp_path, files):
     folder = opened(tmp_path).folder
     (folder / "shard-000007").mkdir()
