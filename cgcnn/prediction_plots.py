@@ -18,6 +18,7 @@ DENSE = 50  # points from which on their density says something
 MANY = 1000  # points from which on a vector file holds them as a picture
 MAX_CELLS = 12  # classes up to which the cells of a confusion matrix have room for numbers
 MAX_BINS, MIN_IN_BIN = 8, 10
+NOTHING = 1e-100  # a span that has no room for bins and ticks
 
 
 def parity(ax: Axes, predicted: Predicted) -> None:
@@ -40,7 +41,8 @@ def residuals(ax: Axes, predicted: Predicted) -> None:
     reach = np.abs(error).max()
     usual = 4 * np.quantile(np.abs(error), 0.95)
     beyond = int((np.abs(error) > usual).sum()) if 0 < usual < reach else 0
-    reach = 1.02 * (usual if beyond else reach or 1.0)
+    reach = 1.02 * (usual if beyond else reach)
+    reach = reach if reach > NOTHING else 1.0
     bins = int(np.clip(2 * len(error) ** 0.5, 8, 60)) // 2 * 2 + 1
     ax.hist(error, bins=bins, range=(-reach, reach), color=SKY, edgecolor=BLUE, linewidth=0.5)
     ax.axvline(0, color=GREY, linewidth=0.8)
@@ -136,7 +138,10 @@ def _count(shown: Predicted | Guesses) -> list[str]:
 
 def _limits(values: np.ndarray) -> tuple[float, float]:
     low, high = float(values.min()), float(values.max())
-    margin = 0.05 * (high - low) or 0.05 * abs(high) or 1.0
+    margin = 0.05 * (high - low)
+    if margin < 1e-9 * abs(high):  # no numbers of their own in between
+        margin = 0.05 * abs(high)
+    margin = margin if margin > NOTHING else 1.0
     return low - margin, high + margin
 
 
@@ -160,7 +165,7 @@ def _density(x: np.ndarray, y: np.ndarray, *, bins: int = 60, blur: float = 2.0)
     """Density of points (n,) at each of them, relative: a blurred histogram, whose cost does not grow with n²."""
     from scipy.ndimage import gaussian_filter, map_coordinates
 
-    counts, *edges = np.histogram2d(x, y, bins=bins)
+    counts, *edges = np.histogram2d(x, y, bins=bins, range=(_limits(x), _limits(y)))
     places = [(v - e[0]) / (e[1] - e[0]) - 0.5 for v, e in zip((x, y), edges, strict=True)]
     return map_coordinates(gaussian_filter(counts, blur), places, order=1, mode="nearest")
 

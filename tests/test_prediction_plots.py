@@ -101,8 +101,15 @@ def test_many_points_stay_a_small_file(panel, count):
 @pytest.mark.parametrize("panel", PANELS)
 @pytest.mark.parametrize(
     "target, prediction",
-    [([1.5], [1.5]), ([0.0, 0.0], [0.0, 0.0]), (np.ones(60), np.ones(60)), (np.ones(60), np.linspace(0, 1, 60))],
-    ids=["one", "all 0", "all the same", "one target"],
+    [
+        ([1.5], [1.5]),
+        ([0.0, 0.0], [0.0, 0.0]),
+        (np.ones(60), np.ones(60)),
+        (np.ones(60), np.linspace(0, 1, 60)),
+        (np.zeros(60), np.full(60, 5e-324)),
+        (np.linspace(1, 1 + 1e-15, 60), np.ones(60)),
+    ],
+    ids=["one", "all 0", "all the same", "one target", "nothing", "rounding"],
 )
 def test_poor_data_are_drawn_all_the_same(panel, target, prediction):
     assert plots.svg(plots.figure(partial(panel, predicted=predicted(target, prediction))), "f", "d")
