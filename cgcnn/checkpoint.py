@@ -27,6 +27,7 @@ from cgcnn.tasks import CLASSIFICATION, Normalizer, Task, TaskSet
 
 FORMAT = "cgcnn"
 VERSION = 1
+_LARGEST = 1e9  # of a number that describes graphs
 
 
 @dataclass
@@ -248,12 +249,14 @@ def _checked_elements(saved: object) -> Tensor:
 
 
 def _graph_settings(saved: Mapping) -> GraphSettings:
-    """Raises TypeError for a setting of another type, which would be met in the first graph only."""
+    """Raises TypeError for a setting of another type, ValueError for a huge number: the first graph would fail."""
     settings = GraphSettings(**saved)
     for name, default in asdict(GraphSettings()).items():
         value = getattr(settings, name)
         if type(value) is not type(default) and not (isinstance(default, float) and type(value) is int):
             raise TypeError(f"{name} of its graphs is {value!r}")
+        if not isinstance(value, str) and abs(value) > _LARGEST:
+            raise ValueError(f"{name} of its graphs is larger than {_LARGEST:g}")
     return settings
 
 

@@ -430,7 +430,9 @@ def test_a_failed_save_leaves_the_old_file(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("histogram", "x"), ("radius", None), ("radius", math.nan), ("images", 1), ("tie", [1])]
+    ("name", "value"),
+    [("histogram", "x"), ("radius", None), ("radius", math.nan), ("radius", 10**400), ("images", 1), ("tie", [1])],
+    ids=str,
 )
 def test_graph_settings_of_another_kind_are_refused(name, value, tmp_path):
     content = ours(tmp_path)[1].to_dict()
