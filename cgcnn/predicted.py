@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from cgcnn.dataset import CATEGORY_NAME
-from cgcnn.labels import MISSING, DataError, raise_all, read_rows
+from cgcnn.labels import LARGEST, MISSING, DataError, raise_all, read_rows
 from cgcnn.metrics import classification_metrics, task_metrics
 from cgcnn.tasks import CATEGORY, CLASSIFICATION, TARGET, UNITS, Task
 
@@ -179,7 +179,7 @@ def read_predictions(path: Path, *, units: Mapping[str, str] | None = None, clas
     )
     wanted = [k for k, name in enumerate(header) if k and _is_shown(name, header)]
     faults = [
-        f"{path}, row {n}: {header[k]} {cells[k]!r} is not a number"
+        f"{path}, row {n}: {header[k]} {cells[k]!r} is not a number, or beyond {LARGEST:g}"
         for n, cells in body
         for k in wanted
         if _number(cells[k]) is None
@@ -235,10 +235,11 @@ def _task(name: str, classes: tuple[str, ...], unit: str | None) -> Task:
 
 
 def _number(cell: str) -> float | None:
-    """The number in a cell, NaN for a blank one, None for what is neither."""
+    """The number in a cell, NaN for a blank one, None for what is neither, or finite and beyond LARGEST."""
     if cell.lower() in MISSING:
         return np.nan
     try:
-        return float(cell)
+        number = float(cell)
     except ValueError:
         return None
+    return None if LARGEST < abs(number) < np.inf else number

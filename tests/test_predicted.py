@@ -151,6 +151,7 @@ FAULTS = {
     "cif_id,band_gap_pred\na,1\n": "t.csv: no labels beside the predictions",
     "cif_id,band_gap_target,band_gap_pred\na,,1\n": "t.csv: no labels beside the predictions",
     "cif_id,band_gap_target,band_gap_pred\na,1,1\nb,1,x\n": "t.csv, row 3: band_gap_pred 'x' is not a number",
+    "cif_id,target,prediction\na,1,1\nb,1,-1e308\n": "t.csv, row 3: prediction '-1e308' is not a number, or beyond",
     "cif_id,band_gap_target,band_gap_pred\na,1\n": "t.csv, row 2: 2 columns, 3 expected",
 }
 
