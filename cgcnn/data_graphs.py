@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from argparse import Namespace
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from cgcnn.data_source import MAX_LISTED, DataSource
 from cgcnn.global_features import needs_symmetry
 from cgcnn.graph import GraphSettings
 from cgcnn.graph_table import GraphTable
-from cgcnn.labels import DataError, LabelTable, raise_all, read_rows
+from cgcnn.labels import DataError, LabelTable, first_of, raise_all, read_rows
 from cgcnn.radial import num_intervals
 from cgcnn.store import GraphStore
 
@@ -43,17 +43,25 @@ def faults_of_files(source: DataSource, args: Namespace, check_stop: Callable[[]
     except DataError:
         return []
     ids = dict.fromkeys(cells[0] for k, (_, cells) in enumerate(rows) if cells[0] and (k or cells[0] in source.files))
-    failed = {i: "no structure file of this name" for i in ids if i not in source.files}
-    files = {i: source.files[i] for i in ids if i in source.files}
-    bad, _ = GraphStore(source.cache, graph_settings(args)).update(files, **_builders(args), check_stop=check_stop)
-    lines = [f"{source.where(i)}: {reason}" for i, reason in (failed | bad).items()]
-    more = [f"… and {len(lines) - MAX_LISTED} more"] if len(lines) > MAX_LISTED else []
-    return lines[:MAX_LISTED] + more
+    _, failed = _built(source, ids, args, check_stop)
+    return first_of([f"{source.where(i)}: {reason}" for i, reason in failed.items()], MAX_LISTED)
 
 
-def _builders(args: Namespace) -> dict:
-    """Who builds graphs, for `GraphStore.update`."""
-    return {"jobs": args.graph_jobs, "cluster": args.scheduler_address if args.parallel == "dask" else None}
+def _built(
+    source: DataSource,
+    ids: Iterable[str],
+    args: Namespace,
+    check_stop: Callable[[], None],
+    unknown: Mapping[str, str] | None = None,
+) -> tuple[GraphStore, dict[str, str]]:
+    """The store with the graphs of these crystals, and the reason for each that has none; unknown: some already."""
+    failed = {i: source.lacking.get(i, "no structure file of this name") for i in ids if i not in source.files}
+    failed |= unknown or {}
+    files = {i: source.files[i] for i in ids if i not in failed}
+    store = GraphStore(source.cache, graph_settings(args))
+    who = {"jobs": args.graph_jobs, "cluster": args.scheduler_address if args.parallel == "dask" else None}
+    bad, _ = store.update(files, **who, verify=args.verify_cache, check_stop=check_stop)
+    return store, failed | bad
 
 
 def graphs_of(
@@ -71,12 +79,7 @@ def graphs_of(
     ids = labels.ids
     if args.on_bad_structure == "skip":
         raise_all(source.faults, limit=MAX_LISTED)
-    failed = {i: source.lacking.get(i, "no structure file of this name") for i in ids if i not in source.files}
-    store = GraphStore(source.cache, graph_settings(args))
-    failed |= unknown
-    files = {i: source.files[i] for i in ids if i not in failed}
-    bad, _ = store.update(files, **_builders(args), verify=args.verify_cache, check_stop=check_stop)
-    failed |= bad
+    store, failed = _built(source, ids, args, check_stop, unknown)
     if store.was_damaged:
         notes.append(f"{store.folder}: was damaged; what was lost of these graphs is built again")
     if args.on_bad_structure == "stop":

@@ -100,11 +100,7 @@ def summed(values: Tensor) -> Tensor:
 
 def from_each(values: Tensor) -> Tensor:
     """The values (k,) of each process, (P, k), the same in all; of a batch that is not divided its own, (1, k)."""
-    if not _divided:
-        return values[None]
-    whole = values.new_zeros((job.count(), *values.shape))
-    whole[job.rank()] = values
-    return _all_sum(whole)
+    return _all_values(values) if _divided else values[None]
 
 
 def gathered(values: Tensor, places: Tensor, number: int) -> Tensor:
@@ -135,9 +131,7 @@ def _numbers(own: int) -> list[int]:
         return [own]
     import torch
 
-    numbers = torch.zeros(job.count(), dtype=torch.int64, device="cuda" if _is_nccl() else "cpu")
-    numbers[job.rank()] = own
-    return _all_sum(numbers).tolist()
+    return _all_values(torch.tensor(own, device="cuda" if _is_nccl() else "cpu")).tolist()
 
 
 def same_everywhere(model: nn.Module) -> None:
@@ -189,6 +183,13 @@ def _is_nccl() -> bool:
     from torch import distributed
 
     return distributed.get_backend() == "nccl"
+
+
+def _all_values(values: Tensor) -> Tensor:
+    """The values of every process, one after another: a sum in which each has a row of its own."""
+    whole = values.new_zeros((job.count(), *values.shape))
+    whole[job.rank()] = values
+    return _all_sum(whole)
 
 
 def _all_sum(values: Tensor) -> Tensor:

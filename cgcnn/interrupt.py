@@ -26,6 +26,7 @@ class StopRequest:
         """max_time: seconds from now."""
         self.end = None if max_time is None else time.monotonic() + max_time
         self.signal: int | None = None
+        self._since = 0.0  # when it came
 
     def asked(self, *, by_time: bool = True) -> int:
         """Place in REASONS of why a stop was asked for, 0: none was. by_time: whether time that is over counts."""

@@ -157,8 +157,13 @@ def read_auxiliary(path: Path, ids: Sequence[str]) -> np.ndarray:
 def raise_all(faults: Sequence[str], *, limit: int = MAX_REPORTED) -> None:
     """Raise DataError with the first faults, a line each, and how many more there are; nothing if none."""
     if faults:
-        more = [f"… and {len(faults) - limit} more"] if len(faults) > limit else []
-        raise DataError("\n".join([*faults[:limit], *more]))
+        raise DataError("\n".join(first_of(faults, limit)))
+
+
+def first_of(faults: Sequence[str], limit: int) -> list[str]:
+    """The first faults, and how many more there are."""
+    more = [f"… and {len(faults) - limit} more"] if len(faults) > limit else []
+    return [*faults[:limit], *more]
 
 
 def named_crystals(ids: Sequence[str]) -> str:
